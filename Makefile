@@ -1,0 +1,48 @@
+# Everything a developer does. `make setup` first, which the others call; it leaves .venv/bin/pricelink.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+WORKERS ?= 0
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format bench clean
+
+help: ## Says what there is.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Makes .venv with exactly what uv.lock says; does nothing where it is up to date.
+
+$(STAMP): pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "pricelink needs Python 3.11 or newer: try make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+	@$(BIN)/uv --version 2>/dev/null | grep -q '^uv $(UV_VERSION)' || $(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+	@UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON=$(BIN)/python $(BIN)/uv sync -q --frozen
+	@touch $@
+
+run: setup ## The whole thing on this machine: broker, Redis, worker, clock, page and a simulated market.
+	@exec $(BIN)/pricelink run
+
+test: setup ## The fast tests, then those with a broker, a Redis and a browser of their own.
+	$(BIN)/pytest -q -n $(WORKERS)
+	$(BIN)/pytest -q -m integration
+
+check: setup ## Format, lint, types.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup ## Puts the source into the shape that check wants.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## Throughput and latency on this machine; writes load_tests/results/latest.json.
+	$(BIN)/python -m load_tests.bench
+
+clean: ## Removes what the others made.
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
