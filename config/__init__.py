@@ -1,0 +1,1 @@
+"""What the other packages are told: settings, topics, policy, provinces."""
