@@ -1,7 +1,7 @@
 """Logs read from Kafka: whole topics up to where they end now, and single messages at known positions."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -47,7 +47,7 @@ def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
     return sorted(found)
 
 
-async def _chunks(bootstrap: str, topic: str, only: Iterable[int] | None) -> AsyncIterator[list[Message]]:
+async def _chunks(bootstrap: str, topic: str, only: Iterable[int] | None) -> AsyncGenerator[list[Message], None]:
     async with _consumer(bootstrap, topic) as consumer:
         there = _partitions(consumer, topic)
         wanted = there if only is None else [partition for partition in only if partition in there]
@@ -84,15 +84,15 @@ def read_topic(bootstrap: str, topic: str, only: Iterable[int] | None = None) ->
     """
     with asyncio.Runner() as runner:
         chunks = _chunks(bootstrap, topic, only)
+
+        async def following() -> list[Message] | None:
+            return await anext(chunks, None)
+
         try:
-            while True:
-                try:
-                    chunk = runner.run(anext(chunks))  # type: ignore[arg-type]
-                except StopAsyncIteration:
-                    return
+            while (chunk := runner.run(following())) is not None:
                 yield from chunk
         finally:
-            runner.run(chunks.aclose())  # type: ignore[attr-defined]
+            runner.run(chunks.aclose())
 
 
 def partitions_of(bootstrap: str, topic: str) -> int:

@@ -86,13 +86,11 @@ def _message(line: bytes, name: str, number: int) -> Message:
         _fault(name, number, f"not JSON: {error}", f"{shape}; bytes that are not UTF-8 go as base64 into value_b64")
     if not isinstance(item, dict):
         _fault(name, number, "not a JSON object", shape)
-    numbers = []
     for key in ("partition", "offset", "broker_ts"):
         value = item.get(key)
         if type(value) is not int or not 0 <= value <= _MAX_INT64:
             _fault(name, number, f"{key} is {_shown(value)}, not an integer from 0", shape)
-        numbers.append(value)
-    return Message(*numbers, _value(item, name, number))
+    return Message(item["partition"], item["offset"], item["broker_ts"], _value(item, name, number))
 
 
 def _value(item: dict[str, object], name: str, number: int) -> bytes:
