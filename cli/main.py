@@ -1,0 +1,210 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` answers at once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="pricelink",
+    help="Real-time price linkage: every province's price against the national lowest, as alerts within a second.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+topics_app = typer.Typer(help="The topics in Kafka.", no_args_is_help=True)
+log_app = typer.Typer(help="The log, topic feeds.", no_args_is_help=True)
+app.add_typer(topics_app, name="topics")
+app.add_typer(log_app, name="log")
+
+BAD_INPUT = 2
+"""Exit code of a command that could not use what it was given; a process that lost its surroundings ends with others."""
+
+KafkaOption = Annotated[str, typer.Option("--kafka", metavar="HOST:PORT", help="Broker.", envvar="PRICELINK_BOOTSTRAP")]
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _fail(text: str) -> typer.Exit:
+    typer.secho(text, fg=typer.colors.RED, err=True)
+    return typer.Exit(BAD_INPUT)
+
+
+@app.command()
+def run(
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port of the page; 0: a free one. Default: 8000, or a free one.", min=0, max=65_535),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Worker processes that share the partitions.", min=1, max=64)] = 1,
+    partitions: Annotated[int, typer.Option(help="Of topic feeds; never changed afterwards.", min=1, max=1000)] = 4,
+    kafka: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Use this Kafka, not the embedded broker.")
+    ] = None,
+    redis: Annotated[str | None, typer.Option(metavar="URL", help="Use this Redis, not one of our own.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="Policy file.", exists=True, dir_okay=False)] = None,
+    market: Annotated[bool, typer.Option(help="Feed it from a simulated market.")] = True,
+    rate: Annotated[float, typer.Option(help="Records a second of the simulated market.", min=0.1)] = 200.0,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated market.")] = 1,
+    logs: Annotated[Path | None, typer.Option(help="Folder of the processes' logs.", file_okay=False)] = None,
+) -> None:
+    """Run everything on this machine: broker, Redis, worker, clock, page, simulated market. Ctrl-C stops it."""
+    from cli.run import RunOptions
+    from cli.run import run as run_tree
+
+    options = RunOptions(port, workers, kafka, redis, partitions, policy, market, rate, seed, logs)
+    raise typer.Exit(run_tree(options, _say))
+
+
+@app.command()
+def worker() -> None:
+    """Read feeds, keep the prices, write alerts. Run several: they share the partitions."""
+    from agents.worker import run as run_worker
+    from config.settings import settings
+
+    raise typer.Exit(run_worker(settings()))
+
+
+@app.command()
+def clock() -> None:
+    """Write a tick to every partition of feeds each second, so that timers fire when feeds are silent."""
+    from agents.clock import run as run_clock
+    from config.settings import settings
+
+    raise typer.Exit(run_clock(settings()))
+
+
+@app.command("read-model")
+def read_model(
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Drop what is in Redis and read the topics again.")
+    ] = False,
+) -> None:
+    """Keep the national lowest prices and the open alerts in Redis, for queries and the page."""
+    from agents.read_model import run as run_read_model
+    from config.settings import settings
+
+    raise typer.Exit(run_read_model(settings(), rebuild=rebuild))
+
+
+@app.command()
+def gateway() -> None:
+    """Serve HTTP: feeds in, queries, the live stream of alerts, the page."""
+    from config.settings import settings
+    from gateway.server import run as run_gateway
+
+    run_gateway(settings())
+
+
+@topics_app.command("apply")
+def topics_apply() -> None:
+    """Create the topics that are missing; fail where one has another number of partitions."""
+    from kafka.errors import KafkaError
+
+    from agents.topics import WrongPartitions
+    from agents.topics import apply as apply_topics
+    from config.settings import settings
+
+    try:
+        applied = apply_topics(settings())
+    except WrongPartitions as error:
+        raise _fail(str(error)) from error
+    except (KafkaError, OSError) as error:
+        raise _fail(f"no Kafka answers at {settings().bootstrap}: {error}") from error
+    for topic in applied:
+        typer.echo(f"{'created' if topic.created else 'there   '}  {topic.topic}  {topic.partitions} partitions")
+
+
+@app.command()
+def replay(
+    log: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[LOG]", help="A log in a file, as `pricelink log dump` writes it; - is standard input."
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for alerts.ndjson, price-changes.ndjson, dead-letters.ndjson.", file_okay=False)
+    ] = Path("replay"),
+    policy: Annotated[Path | None, typer.Option(help="Policy file. Default: the built-in one.")] = None,
+    partitions: Annotated[int | None, typer.Option(help="How many partitions feeds has.", min=1, max=1000)] = None,
+    from_kafka: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Read topic feeds in place of LOG.")
+    ] = None,
+) -> None:
+    """Run the machine over a log: the same log and policy give the same bytes, always."""
+    from cli.log_file import LogFault
+    from cli.replay_command import replay_command
+
+    try:
+        replay_command(log, from_kafka, policy, partitions, out)
+    except LogFault as fault:
+        raise _fail(str(fault)) from fault
+
+
+@app.command()
+def explain(
+    alert_id: Annotated[str, typer.Argument(help="As in the event: kind:code:province:n.")],
+    log: Annotated[Path | None, typer.Option(help="Read the records from this log, not from Kafka.")] = None,
+    alerts: Annotated[
+        Path | None, typer.Option(help="Read the alert's events from this alerts.ndjson, not from Kafka.")
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="Policy file. Default: the built-in one.")] = None,
+    kafka: KafkaOption = "localhost:9092",
+) -> None:
+    """Show the records behind an alert, and the arithmetic that made it."""
+    from cli.explain import explain as explain_alert
+    from cli.log_file import LogFault
+
+    try:
+        explain_alert(alert_id, log, alerts, policy, kafka)
+    except LogFault as fault:
+        raise _fail(str(fault)) from fault
+
+
+@log_app.command("dump")
+def log_dump(
+    out: Annotated[Path, typer.Option(help="File to write; - is standard output.")] = Path("-"),
+    topic: Annotated[str, typer.Option(help="Topic to read.")] = "feeds",
+    partition: Annotated[list[int] | None, typer.Option(help="Only this one; may be given again.")] = None,
+    kafka: KafkaOption = "localhost:9092",
+) -> None:
+    """Write a topic as a LOG: one message a line, for `pricelink replay` and `pricelink explain`."""
+    from cli.log_file import LogFault
+    from cli.replay_command import dump_command
+
+    try:
+        dump_command(kafka, topic, partition, out)
+    except LogFault as fault:
+        raise _fail(str(fault)) from fault
+
+
+@app.command()
+def doctor(
+    kafka: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Look at this Kafka, too.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port that the page is to have.", min=0, max=65_535)] = None,
+) -> None:
+    """Say what this machine lacks of what pricelink needs, and how to get it. Exit code 1 if `run` cannot work."""
+    from rich.console import Console
+
+    from cli.doctor import examine, report
+
+    raise typer.Exit(report(list(examine(kafka, port)), Console()))
+
+
+@app.command("warm-up")
+def warm_up() -> None:
+    """Compile the kernels into the cache, so that the first start is as quick as the others."""
+    from cli.warm_up import warm_up as compile_kernels
+
+    typer.echo(compile_kernels())
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as version_of
+
+    typer.echo(version_of("pricelink"))
