@@ -1,0 +1,1 @@
+"""The HTTP gateway: live events, queries and the page."""

@@ -1,0 +1,175 @@
+"""Topic ``alerts`` as the gateway reads it: followed from near its end, and read again for clients that were away long."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import orjson
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from config.settings import Settings
+from config.topics import ALERTS
+from gateway.cursors import format_cursor
+from gateway.filters import Filter
+from gateway.hub import Hub, Repeats, bands_of, frame_of
+
+TAIL_EVENTS: Final = 500
+"""Events of each partition read again at the start, so that a page opened then has something to show."""
+CATCH_UP_EVENTS: Final = 50_000
+"""A client that is further behind starts over."""
+RETRY_S: Final = 1.0
+CHECK_S: Final = 3.0
+"""How often the broker is asked whether it is there, and how long it may take."""
+_STALLED_S: Final = 10.0
+
+log = logging.getLogger(__name__)
+
+BROKER_FAULTS: Final = (KafkaError, OSError, TimeoutError, asyncio.TimeoutError)
+
+
+class LogGone(Exception):
+    """The events after a cursor cannot be read any more."""
+
+
+@asynccontextmanager
+async def reader(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+    """Opens a consumer without a group. Raises one of BROKER_FAULTS."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap,
+        client_id="pricelink-gateway",
+        enable_auto_commit=False,
+        request_timeout_ms=10_000,
+        retry_backoff_ms=200,
+        **settings.security,
+        **options,
+    )
+    try:
+        await asyncio.wait_for(consumer.start(), CHECK_S)
+        yield consumer
+    finally:
+        with suppress(*BROKER_FAULTS):
+            await asyncio.wait_for(consumer.stop(), CHECK_S)
+
+
+class AlertsTopic:
+    """Follows topic ``alerts`` into a hub, for as long as the process lives.
+
+    ``problem``: why it does not follow at the moment, in words; None while it does.
+    """
+
+    def __init__(self, settings: Settings, hub: Hub, topic: str = ALERTS.name) -> None:
+        self.bootstrap = settings.bootstrap
+        self.topic = topic
+        self._settings = settings
+        self.problem: str | None = "not connected yet"
+        self._hub = hub
+
+    async def follow(self) -> None:
+        """Reads until cancelled; a broker that goes away is waited for."""
+        while True:
+            try:
+                await self._follow_once()
+            except BROKER_FAULTS as error:
+                self._report(str(error) or type(error).__name__)
+            await asyncio.sleep(RETRY_S)
+
+    def _report(self, problem: str) -> None:
+        if problem != self.problem:
+            log.warning("topic %s at %s cannot be read: %s; trying again", self.topic, self.bootstrap, problem)
+        self.problem = problem
+
+    async def _follow_once(self) -> None:
+        async with reader(self._settings, auto_offset_reset="earliest", fetch_max_wait_ms=500) as consumer:
+            partitions = await self._partitions(consumer)
+            if not partitions:
+                self._report(f"there is no topic {self.topic}; `pricelink topics apply` makes it")
+                return
+            consumer.assign(partitions)
+            await self._seek(consumer, partitions)
+            self.problem = None
+            checks = asyncio.create_task(self._check(consumer))
+            try:
+                while not checks.done():
+                    fetched = await consumer.getmany(timeout_ms=500, max_records=2_000)
+                    for partition, records in fetched.items():
+                        for record in records:
+                            self._hub.publish(partition.partition, record.offset, record.value or b"")
+                    if fetched:
+                        await asyncio.sleep(0)
+                checks.result()
+            finally:
+                checks.cancel()
+
+    async def _check(self, consumer: AIOKafkaConsumer) -> None:
+        """Ends with an exception when the broker no longer answers: the consumer itself would only wait."""
+        while True:
+            await asyncio.sleep(CHECK_S)
+            await asyncio.wait_for(consumer.topics(), CHECK_S)
+
+    async def _partitions(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
+        if self.topic not in await asyncio.wait_for(consumer.topics(), CHECK_S):
+            return []
+        numbers = consumer.partitions_for_topic(self.topic) or set()
+        return [TopicPartition(self.topic, number) for number in sorted(numbers)]
+
+    async def _seek(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
+        first = await asyncio.wait_for(consumer.beginning_offsets(partitions), CHECK_S)
+        known = self._hub.positions
+        if known is None:
+            end = await asyncio.wait_for(consumer.end_offsets(partitions), CHECK_S)
+            known = {each.partition: max(first[each], end[each] - TAIL_EVENTS) for each in partitions}
+            self._hub.begin(known)
+        for each in partitions:
+            consumer.seek(each, max(known.get(each.partition, 0), first[each]))
+
+    async def read_again(self, cursor: dict[int, int], until: dict[int, int], wanted: Filter) -> AsyncIterator[bytes]:
+        """Gives the messages from ``cursor`` up to ``until`` (both next offsets), repeats dropped.
+
+        Raises LogGone when they are too many or not there any more, and one of BROKER_FAULTS.
+        """
+        behind = {number: cursor.get(number, 0) for number in until if cursor.get(number, 0) < until[number]}
+        if sum(until[number] - offset for number, offset in behind.items()) > CATCH_UP_EVENTS:
+            raise LogGone(f"more than {CATCH_UP_EVENTS} events behind")
+        positions = {number: cursor.get(number, 0) for number in until}
+        repeats = Repeats()
+        async with reader(self._settings, auto_offset_reset="none") as consumer:
+            left = {TopicPartition(self.topic, number) for number in behind}
+            consumer.assign(list(left))
+            for each in left:
+                consumer.seek(each, behind[each.partition])
+            quiet_since = asyncio.get_running_loop().time()
+            while left:
+                fetched = await consumer.getmany(*left, timeout_ms=200, max_records=2_000)
+                now = asyncio.get_running_loop().time()
+                if fetched:
+                    quiet_since = now
+                elif now - quiet_since > _STALLED_S:
+                    raise LogGone("the log gives nothing more before the place where the live stream began")
+                for partition, records in fetched.items():
+                    number = partition.partition
+                    for record in records:
+                        if record.offset >= until[number]:
+                            break
+                        positions[number] = record.offset + 1
+                        frame = _frame_again(record.value, positions, wanted, repeats)
+                        if frame:
+                            yield frame
+                for partition in list(left):
+                    if await consumer.position(partition) >= until[partition.partition]:
+                        positions[partition.partition] = until[partition.partition]
+                        consumer.pause(partition)
+                        left.discard(partition)
+
+
+def _frame_again(value: bytes, positions: dict[int, int], wanted: Filter, repeats: Repeats) -> bytes | None:
+    try:
+        event = orjson.loads(value)
+        repeated = repeats.is_repeat(event["alert_id"], event["revision"])
+        if repeated or not wanted.passes(event.get("province"), event["kind"], bands_of(event)):
+            return None
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return frame_of("alert", value, format_cursor(positions))

@@ -1,0 +1,96 @@
+"""The gateway's composition root: which parts it has and how they are wired."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from config.settings import Settings
+from gateway import pages, problems, queries, stream
+from gateway.sources import Sources
+
+CONTENT_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+DEFAULT_BANDS: Final = {"blue": 0, "yellow": 500, "red": 2000}
+"""Of a policy that leaves them out (SPEC §3)."""
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings, sources: Sources | None = None, *, connected: bool = True) -> FastAPI:
+    """Makes the app. ``sources``: other parts than the settings would make; ``connected``: whether to keep them going."""
+    parts = sources or Sources.of(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        running = asyncio.create_task(parts.run()) if connected else None
+        try:
+            yield
+        finally:
+            parts.hub.close()
+            if running:
+                running.cancel()
+                with suppress(asyncio.CancelledError):
+                    await running
+
+    app = FastAPI(title="pricelink", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.sources = parts
+    app.state.policy = known_policy(settings.policy_file)
+    problems.install(app)
+    app.add_middleware(_Headers)
+    app.include_router(stream.router)
+    app.include_router(queries.router)
+    app.include_router(pages.router)
+    app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
+    return app
+
+
+class _Headers:
+    """Adds the headers that every answer has. Plain ASGI, so that streams pass untouched."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("X-Content-Type-Options", "nosniff")
+                headers.setdefault("Referrer-Policy", "no-referrer")
+                headers.setdefault("Content-Security-Policy", CONTENT_POLICY)
+                headers.setdefault("Cache-Control", "no-cache")
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def known_policy(path: Path) -> dict[str, Any] | None:
+    """Returns the version of the policy file and its bands for each province, for the page to explain them by.
+
+    None when the file cannot be read: the page then explains without thresholds.
+    """
+    try:
+        policy = orjson.loads(path.read_bytes())
+        canonical = orjson.dumps(policy, option=orjson.OPT_SORT_KEYS)
+        default = DEFAULT_BANDS | _given(policy.get("default"))
+        provinces = {code: default | _given(rules) for code, rules in (policy.get("provinces") or {}).items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        log.warning("the page shows no band thresholds: policy %s cannot be read: %s", path, error)
+        return None
+    return {"version": hashlib.sha256(canonical).hexdigest()[:16], "bands": default, "provinces": provinces}
+
+
+def _given(rules: Any) -> dict[str, int]:
+    bands = (rules or {}).get("bands") or {}
+    return {band: value for band, value in bands.items() if value is not None and value != ""}

@@ -1,0 +1,65 @@
+"""Runs the gateway as a process."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+import uvicorn
+
+from config.settings import Settings
+from gateway.app import create_app
+from gateway.sources import Sources
+
+DRAIN_S: Final = 3
+"""SIGTERM: answers under way may take so long; live streams are closed at once."""
+
+log = logging.getLogger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """Closes live streams as soon as it is asked to stop: they would never end by themselves."""
+
+    def __init__(self, config: uvicorn.Config, on_exit: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_exit = on_exit
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._loop:
+            self._loop.call_soon_threadsafe(self._on_exit)
+        super().handle_exit(sig, frame)
+
+
+def run(settings: Settings, on_listening: Callable[[str], None] | None = None) -> None:
+    """Serves until SIGTERM or SIGINT. ``on_listening``: told the page's address once the port is bound.
+
+    Raises OSError when the address cannot be bound.
+    """
+    sources = Sources.of(settings)
+    config = uvicorn.Config(
+        create_app(settings, sources),
+        host=settings.gateway_host,
+        port=settings.gateway_port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=DRAIN_S,
+        server_header=False,
+    )
+    bound = socket.create_server(
+        (settings.gateway_host, settings.gateway_port),
+        family=socket.AF_INET6 if ":" in settings.gateway_host else socket.AF_INET,
+        backlog=2_048,
+    )
+    host = f"[{settings.gateway_host}]" if ":" in settings.gateway_host else settings.gateway_host
+    address = f"http://{host}:{bound.getsockname()[1]}/"
+    log.info("the page is at %s", address)
+    if on_listening:
+        on_listening(address)
+    _Server(config, sources.hub.close).run([bound])

@@ -1,0 +1,68 @@
+"""What the gateway's routes read from: the live stream, the read model, the log. Made once, in ``gateway.app``."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Self
+
+from fastapi import Request
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from config.settings import Settings
+from gateway.alerts_topic import AlertsTopic
+from gateway.evidence import Evidence
+from gateway.hub import Hub
+from gateway.read_model import ReadModel
+from gateway.summary import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The parts that routes share."""
+
+    settings: Settings
+    hub: Hub
+    topic: AlertsTopic
+    read_model: ReadModel
+    evidence: Evidence
+    summary: Summary
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Makes them; nothing is connected yet."""
+        redis = Redis.from_url(
+            settings.redis_url,
+            socket_timeout=3.0,
+            socket_connect_timeout=1.0,
+            retry=Retry(NoBackoff(), 1),
+            max_connections=64,
+            client_name="pricelink-gateway",
+        )
+        hub = Hub()
+        topic = AlertsTopic(settings, hub)
+        read_model = ReadModel(redis)
+        summary = Summary(read_model, topic, hub, settings.redis_url)
+        return cls(settings, hub, topic, read_model, Evidence(settings), summary)
+
+    async def run(self) -> None:
+        """Keeps the stream and the counters going, until cancelled."""
+        tasks = [asyncio.create_task(self.topic.follow()), asyncio.create_task(self.summary.keep())]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with suppress(asyncio.CancelledError):
+                    await task
+            self.hub.close()
+            await self.read_model.close()
+
+
+def sources_of(request: Request) -> Sources:
+    """Returns the parts of the app that a request came to."""
+    sources = request.app.state.sources
+    assert isinstance(sources, Sources)
+    return sources

@@ -1,0 +1,153 @@
+"""``GET /events``: the live stream of alert events, resumable by cursor."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
+
+import orjson
+from fastapi import APIRouter, Header, Query, Request
+from sse_starlette import EventSourceResponse
+from sse_starlette.sse import SendTimeoutError
+from starlette.types import Receive, Scope, Send
+
+from gateway.alerts_topic import BROKER_FAULTS, LogGone
+from gateway.cursors import CursorFault, format_cursor, parse_cursor
+from gateway.filters import Filter, FilterFault, parse_filter
+from gateway.hub import Subscription, bands_of, frame_of
+from gateway.problems import Problem
+from gateway.read_model import REDIS_FAULTS
+from gateway.sources import Sources, sources_of
+
+BACKLOG_EVENTS: Final = 1_000
+"""Most events that a client without a cursor gets of what came before."""
+CLIENTS: Final = 2_000
+"""Streams that one gateway holds at once."""
+RETRY_MS: Final = 1_000
+PING_S: Final = 15
+SEND_S: Final = 20.0
+"""A client that takes nothing for so long is gone."""
+
+log = logging.getLogger(__name__)
+router = APIRouter()
+
+Words = Annotated[list[str], Query()]
+
+
+class Stream(EventSourceResponse):
+    """An SSE answer; a client that stopped reading ends it quietly."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves it."""
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            log.info("a client of /events took nothing for %s s and was cut; it can resume", SEND_S)
+
+
+@router.get("/events", response_class=EventSourceResponse)
+async def events(
+    request: Request,
+    province: Words = [],  # noqa: B006
+    kind: Words = [],  # noqa: B006
+    band: Words = [],  # noqa: B006
+    backlog: Annotated[int, Query(ge=0, le=BACKLOG_EVENTS)] = 0,
+    after: str | None = None,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> Stream:
+    """Streams alert events (``event: alert``) as they come, and the counters (``summary``, ``cells``) once a second.
+
+    ``Last-Event-ID`` or ``after`` resumes behind that event without loss, on any gateway. Without it the last
+    ``backlog`` events come first. ``event: ready`` follows what was caught up; ``event: reset`` says that the place is
+    no longer in the log, so that what the client knows must be read anew.
+    """
+    sources = sources_of(request)
+    wanted = filter_from(province, kind, band)
+    cursor = cursor_from(last_event_id or after)
+    if len(sources.hub.clients) >= CLIENTS:
+        raise Problem(
+            503, "too_many_clients", f"{CLIENTS} streams are open here", "/events", "Try another gateway, or later."
+        )
+    return Stream(_messages(sources, wanted, cursor, backlog), ping=PING_S, sep="\n", send_timeout=SEND_S)
+
+
+def filter_from(province: list[str], kind: list[str], band: list[str]) -> Filter:
+    """Reads filters of a request. Raises Problem."""
+    try:
+        return parse_filter(province, kind, band)
+    except FilterFault as fault:
+        raise Problem(422, "bad_filter", str(fault), "query", "Correct the parameter or leave it out.") from fault
+
+
+def cursor_from(text: str | None) -> dict[int, int] | None:
+    """Reads the cursor of a request. Raises Problem."""
+    try:
+        return None if text is None or not text else parse_cursor(text)
+    except CursorFault as fault:
+        remedy = "Send the id of an event of this stream, or none to start at its end."
+        raise Problem(400, "bad_cursor", str(fault), "Last-Event-ID", remedy) from fault
+
+
+async def _messages(
+    sources: Sources, wanted: Filter, cursor: dict[int, int] | None, backlog: int
+) -> AsyncIterator[bytes]:
+    client = sources.hub.subscribe(wanted)
+    try:
+        yield b"retry: %d\n\n" % RETRY_MS + sources.summary.first_frames()
+        async for frames in _past(sources, client, cursor, backlog):
+            yield frames
+        yield frame_of("ready", b"{}", format_cursor(client.start) if client.start else None)
+        while frames := await client.take():
+            yield frames
+    finally:
+        sources.hub.unsubscribe(client)
+
+
+async def _past(
+    sources: Sources, client: Subscription, cursor: dict[int, int] | None, backlog: int
+) -> AsyncIterator[bytes]:
+    """Gives what came before the client's queue began."""
+    hub = sources.hub
+    if cursor is None:
+        frames = hub.latest(backlog, client.wanted) or await _backlog_of_redis(sources, client.wanted, backlog)
+        if frames:
+            yield b"".join(frames)
+        return
+    where = hub.locate(cursor)
+    if where == "ring":
+        frames = list(hub.since(cursor, client.wanted))
+        if frames:
+            yield b"".join(frames)
+        return
+    if where == "log":
+        try:
+            async for frame in sources.topic.read_again(cursor, client.start, client.wanted):
+                yield frame
+        except (LogGone, *BROKER_FAULTS) as fault:
+            log.info("a client could not resume from %s: %s", format_cursor(cursor), fault)
+        else:
+            return
+    yield frame_of("reset", b'{"why":"cursor_not_in_log"}')
+    frames = hub.latest(backlog, client.wanted)
+    if frames:
+        yield b"".join(frames)
+
+
+async def _backlog_of_redis(sources: Sources, wanted: Filter, count: int) -> list[bytes]:
+    """Returns the read model's last events where the log was not reached yet."""
+    if sources.hub.positions is not None or not count:
+        return []
+    try:
+        async with asyncio.timeout(2.0):
+            values = await sources.read_model.last_events(count)
+    except REDIS_FAULTS:
+        return []
+    return [frame_of("alert", value) for value in values if _passes(value, wanted)]
+
+
+def _passes(value: bytes, wanted: Filter) -> bool:
+    try:
+        event: dict[str, Any] = orjson.loads(value)
+        return wanted.passes(event.get("province"), event["kind"], bands_of(event))
+    except (orjson.JSONDecodeError, KeyError):
+        return False
