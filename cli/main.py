@@ -146,20 +146,27 @@ def replay(
 
 @app.command()
 def explain(
-    alert_id: Annotated[str, typer.Argument(help="As in the event: kind:code:province:n.")],
+    alert_id: Annotated[str, typer.Argument(help="As in the event: kind:code:province:n; /revision may follow.")],
+    revision: Annotated[int | None, typer.Option(help="Which of its events. Default: the last.", min=1)] = None,
     log: Annotated[Path | None, typer.Option(help="Read the records from this log, not from Kafka.")] = None,
     alerts: Annotated[
-        Path | None, typer.Option(help="Read the alert's events from this alerts.ndjson, not from Kafka.")
+        Path | None, typer.Option(help="Read the events from this alerts.ndjson; without it, replay --log.")
     ] = None,
     policy: Annotated[Path | None, typer.Option(help="Policy file. Default: the built-in one.")] = None,
+    partitions: Annotated[
+        int | None, typer.Option(help="Of the log that is replayed. Default: as many as occur.", min=1)
+    ] = None,
     kafka: KafkaOption = "localhost:9092",
 ) -> None:
     """Show the records behind an alert, and the arithmetic that made it."""
+    from rich.console import Console
+
+    from cli.explain import Request
     from cli.explain import explain as explain_alert
     from cli.log_file import LogFault
 
     try:
-        explain_alert(alert_id, log, alerts, policy, kafka)
+        explain_alert(Request(alert_id, revision, log, alerts, policy, partitions, kafka), Console())
     except LogFault as fault:
         raise _fail(str(fault)) from fault
 
