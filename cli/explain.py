@@ -1,7 +1,7 @@
 """`pricelink explain`: the records behind an alert, read from the log at the positions it names, and its arithmetic."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
