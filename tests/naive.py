@@ -232,7 +232,9 @@ def main() -> None:
         "alerts": [event for machine in machines for event in machine.alerts],
         "price-changes": [event for machine in machines for event in machine.price_changes],
         "dead-letters": [
-            json.dumps(letter, separators=(",", ":")).encode() for machine in machines for letter in machine.dead_letters
+            json.dumps(letter, separators=(",", ":")).encode()
+            for machine in machines
+            for letter in machine.dead_letters
         ],
     }.items():
         (options.out / f"{name}.ndjson").write_bytes(b"".join(line + b"\n" for line in lines))

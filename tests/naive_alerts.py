@@ -8,10 +8,32 @@ from typing import Any, Final
 from tests.naive_records import Position, Record, format_e4, format_ms
 
 RANK: Final = {None: 0, "blue": 1, "yellow": 2, "red": 3}
-KEYS: Final = (
-    "event_id alert_id revision kind change reason source_id code province supplier institution band previous_band price "
-    "reference target_price excess_bp quantity amount high_value due_at at evidence policy_version"
-).split()
+KEYS: Final = [
+    "event_id",
+    "alert_id",
+    "revision",
+    "kind",
+    "change",
+    "reason",
+    "source_id",
+    "code",
+    "province",
+    "supplier",
+    "institution",
+    "band",
+    "previous_band",
+    "price",
+    "reference",
+    "target_price",
+    "excess_bp",
+    "quantity",
+    "amount",
+    "high_value",
+    "due_at",
+    "at",
+    "evidence",
+    "policy_version",
+]
 ALWAYS: Final = ("band", "previous_band")
 
 

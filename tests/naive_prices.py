@@ -162,9 +162,7 @@ class Prices:
         if self._must_be_held(province, quote):
             assert self.lowest
             slot.held = Hold(quote, self.product.open("price_hold", province))
-            k_fits = any(
-                50 * abs(self.lowest.price - k * quote.price) <= k * quote.price for k in range(2, 1_001)
-            )
+            k_fits = any(50 * abs(self.lowest.price - k * quote.price) <= k * quote.price for k in range(2, 1_001))
             reference = Reference(self.lowest.price, "lowest", (self.lowest.province,), (self.lowest.position,))
             self._emit_hold(step, slot.held, "opened", "unit_mismatch" if k_fits else "outlier_low", reference)
         else:
@@ -298,7 +296,9 @@ class Prices:
         policy = self.machine.policy.province(province)
         if policy["lookback"] == "rolling":
             rolling = self.rolling_lowest()
-            return rolling and Reference(rolling.price, "rolling_lowest", (rolling.province,), (rolling.position,))
+            if not rolling:
+                return None
+            return Reference(rolling.price, "rolling_lowest", (rolling.province,), (rolling.position,))
         found = sorted(
             (quote.price, name)
             for name, quote in in_force.items()
