@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 from packaging.requirements import Requirement
@@ -127,20 +128,14 @@ def _port(port: int | None) -> Finding:
 
 
 def _jit_cache() -> Finding:
-    folder = os.environ.get("NUMBA_CACHE_DIR")
-    if not folder:
-        remedy = "set PRICELINK_CACHE to a folder that can be written"
-        return Finding(
-            "compiled kernels", "optional", f"{jit.cache_root()} cannot be written: compiled at each start", remedy
-        )
+    folder = Path(os.environ["NUMBA_CACHE_DIR"])
+    if not os.access(jit.cache_root(), os.W_OK):
+        detail = f"{jit.cache_root()} cannot be written: compiled at each start"
+        return Finding("compiled kernels", "optional", detail, "set PRICELINK_CACHE to a folder that can be written")
     if jit.is_warm():
-        return Finding("compiled kernels", "ok", folder)
-    return Finding(
-        "compiled kernels",
-        "optional",
-        f"not yet in {folder}",
-        "`pricelink warm-up` compiles them; so does the first run",
-    )
+        return Finding("compiled kernels", "ok", str(folder))
+    remedy = "`pricelink warm-up` compiles them; so does the first run"
+    return Finding("compiled kernels", "optional", f"not yet in {folder}", remedy)
 
 
 def _disk() -> Finding:

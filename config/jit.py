@@ -5,16 +5,19 @@ as it was. So the cache's folder is named after a hash of every source file that
 another version of the source compiles into a folder of its own, and old folders are dropped.
 """
 
+import atexit
 import hashlib
 import importlib.metadata
 import os
 import platform
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Final
 
 _PROJECT: Final = Path(__file__).resolve().parent.parent
 _KERNEL_PACKAGES: Final = ("schemas", "streams")
+_MARK: Final = "warm"
 _FOLDERS_KEPT: Final = 3
 _IDLE_S: Final = 3600.0
 """A folder used within the last hour is never dropped: a process may be compiling into it."""
@@ -43,15 +46,20 @@ def cache_root() -> Path:
 
 
 def is_warm() -> bool:
-    """Tells whether kernels of this very source were compiled before."""
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
-    return folder.is_dir() and any(folder.rglob("*.nbi"))
+    """Tells whether `mark_warm` was called for kernels of this very source."""
+    return Path(os.environ["NUMBA_CACHE_DIR"], _MARK).exists()
+
+
+def mark_warm() -> None:
+    """Notes that all kernels are compiled, so that the next start need not say that it compiles them."""
+    Path(os.environ["NUMBA_CACHE_DIR"], _MARK).touch()
 
 
 def _use_cache() -> None:
     root = cache_root()
     given = os.environ.get("NUMBA_CACHE_DIR")
     if given and Path(given).parent != root:
+        Path(given).mkdir(parents=True, exist_ok=True)
         return  # the user's choice; one of ours comes from a parent process and may be of older source
     folder = root / source_hash()
     try:
@@ -59,7 +67,9 @@ def _use_cache() -> None:
         folder.touch()
         _prune(root)
     except OSError:
-        return  # nowhere to write: numba compiles into memory, or where it finds room
+        # numba raises where it may not write, even if all kernels are there.
+        folder = Path(tempfile.mkdtemp(prefix="pricelink-kernels-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["NUMBA_CACHE_DIR"] = str(folder)
 
 
