@@ -1,0 +1,51 @@
+"""The Kafka clients that our processes share, made from the settings in one place."""
+
+import logging
+from typing import Any, Final
+
+import aiokafka
+
+from config.settings import Settings
+
+LARGEST_REQUEST: Final = 8_000_000
+
+
+def new_producer(settings: Settings) -> Any:
+    """Returns an ``AIOKafkaProducer``, not yet started: acks from all replicas, idempotent where the broker can.
+
+    Its batches are filled by hand (``create_batch``), hold up to ``batch_bytes``, and do not linger.
+    """
+    return aiokafka.AIOKafkaProducer(
+        bootstrap_servers=settings.bootstrap.split(","),
+        client_id=f"pricelink-{settings.instance}",
+        acks="all",
+        enable_idempotence=settings.idempotent,
+        compression_type=settings.compression_type,
+        max_batch_size=settings.batch_bytes,
+        max_request_size=LARGEST_REQUEST,
+        linger_ms=0,
+        request_timeout_ms=int(settings.request_timeout_s * 1000),
+        **settings.security,
+    )
+
+
+def new_reader(settings: Settings) -> Any:
+    """Returns an ``AIOKafkaConsumer`` without a group, not yet started; partitions are assigned by hand."""
+    return aiokafka.AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap.split(","),
+        client_id=f"pricelink-{settings.instance}-reader",
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        fetch_max_wait_ms=settings.fetch_wait_ms,
+        max_partition_fetch_bytes=settings.fetch_bytes,
+        request_timeout_ms=int(settings.request_timeout_s * 1000),
+        **settings.security,
+    )
+
+
+def quieten_clients() -> None:
+    """Sets the client libraries' loggers to warnings: they build every debug record, even one nobody sees."""
+    for name in ("aiokafka", "kafka", "faust", "mode", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,222 @@
+"""The feeds stream: chunk → machine → effects → checkpoint → ack. No Faust and no Kafka in here, only their promises.
+
+Order is everything. A chunk's alerts are acked by the broker before the rows that hold its effects are written; the
+rows are acked before the chunk is; and a chunk's offset is committed after that. So whatever a crash leaves behind,
+the next owner finds rows that are never ahead of the alerts, and feeds from the rows' own next offset repeat the rest
+with the same ids and bytes.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from agents.machines import MachineLike, NewMachine
+from agents.record_batches import Chunk
+from agents.sinks import Sinks
+from agents.state_topic import StateStore
+from config.settings import Settings
+from schemas.batches import Effects
+
+_log = structlog.get_logger("feeds")
+
+Ack = Callable[[], object]
+Apply = Callable[[MachineLike, Chunk], Awaitable[Effects]]
+
+
+class SequenceBroken(RuntimeError):
+    """A chunk does not start where the last one ended: going on would lose records, or apply them twice."""
+
+
+class Fence(Protocol):
+    """What asks the broker whether a partition is still ours."""
+
+    async def still_owns(self, partition: int, generation: int) -> bool:
+        """Commits what is acked of the partition; False if the group has gone on without us."""
+
+
+class Observer(Protocol):
+    """What is told how it goes; see ``agents.metrics``."""
+
+    def applied(self, chunk: Chunk, effects: Effects, seconds: float) -> None:
+        """A chunk was applied, in so many seconds."""
+
+    def checkpointed(self, partition: int, next_offset: int, rows: int, seconds: float) -> None:
+        """A checkpoint is written."""
+
+    def restored(self, partition: int, machine: MachineLike, next_offset: int | None, seconds: float) -> None:
+        """A partition was assigned and its state is here."""
+
+    def lost(self, partition: int) -> None:
+        """A partition was taken away."""
+
+
+@dataclass(slots=True)
+class Owned:
+    """A partition of feeds while it is ours. ``position``: the offset that follows what was applied."""
+
+    number: int
+    generation: int
+    machine: MachineLike
+    position: int
+    started: bool = False
+    lost: bool = False
+    acks: deque[Ack] = field(default_factory=deque)
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    due: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Feeds:
+    """The partitions that this worker owns, and what is done with their chunks."""
+
+    def __init__(
+        self,
+        *,
+        new_machine: NewMachine,
+        sinks: Sinks,
+        store: StateStore,
+        fence: Fence,
+        observer: Observer,
+        settings: Settings,
+        spawn: Callable[[Awaitable[None]], asyncio.Future[None]],
+        apply: Apply,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._new_machine = new_machine
+        self._sinks = sinks
+        self._store = store
+        self._fence = fence
+        self._observer = observer
+        self._settings = settings
+        self._spawn = spawn
+        self._apply = apply
+        self._clock = clock
+        self._owned: dict[int, Owned] = {}
+
+    @property
+    def owned(self) -> dict[int, Owned]:
+        """Returns the partitions that are ours and restored, by number."""
+        return self._owned
+
+    async def assign(self, partitions: set[int], generation: int) -> dict[int, int]:
+        """Restores the state of each partition from the log; returns the offsets to read feeds from.
+
+        What was in memory is not used, whoever had the partition: only the log knows what was written last.
+        """
+        self.abandon(set(self._owned))
+        restored = await asyncio.gather(*(self._restore(number, generation) for number in sorted(partitions)))
+        for owned in restored:
+            self._owned[owned.number] = owned
+            self._spawn(self._checkpoints(owned))
+        return {owned.number: owned.position for owned in restored}
+
+    async def _restore(self, number: int, generation: int) -> Owned:
+        began = self._clock()
+        machine = self._new_machine(number)
+        next_offset = await self._store.restore(number, machine)
+        self._observer.restored(number, machine, next_offset, self._clock() - began)
+        return Owned(number, generation, machine, next_offset or 0)
+
+    async def process(self, chunk: Chunk, generation: int, ack: Ack) -> None:
+        """Applies a chunk and hands on its effects. ``ack`` is called when all of it is durable."""
+        owned = self._owned.get(chunk.partition)
+        if owned is None or owned.generation != generation:
+            return  # handed over before a rebalance
+        async with owned.busy:
+            if owned.lost:
+                return
+            self._check_sequence(owned, chunk)
+            began = self._clock()
+            effects = await self._apply(owned.machine, chunk)
+            owned.position = chunk.next_offset
+            owned.acks.append(ack)
+            self._observer.applied(chunk, effects, self._clock() - began)
+            await self._sinks.put(owned.number, effects)
+        owned.due.set()
+
+    def _check_sequence(self, owned: Owned, chunk: Chunk) -> None:
+        if chunk.position == owned.position:
+            owned.started = True
+            return
+        if chunk.position > owned.position and not owned.started:
+            # Retention took what the state had not seen. There is nothing to do but to say so.
+            _log.error("feeds start later than the state", partition=owned.number,
+                       state_offset=owned.position, feeds_offset=chunk.position)  # fmt: skip
+            owned.started = True
+            return
+        raise SequenceBroken(f"feeds[{owned.number}]: read from {chunk.position}, applied up to {owned.position}")
+
+    async def _checkpoints(self, owned: Owned) -> None:
+        """One checkpoint after the other: not before ``checkpoint_s``, and no larger share of the time than allowed.
+
+        In a catch-up every row changes all the time: rows are then written less often.
+        """
+        took_s = 0.0
+        while not owned.lost:
+            if not owned.acks:
+                owned.due.clear()
+                await owned.due.wait()
+            wait_s = max(self._settings.checkpoint_s, took_s / self._settings.checkpoint_share)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(owned.gone.wait(), wait_s)
+            began = self._clock()
+            await self.checkpoint(owned)
+            took_s = self._clock() - began
+
+    async def checkpoint(self, owned: Owned) -> bool:
+        """Writes the rows that changed, then acks the chunks they hold. False if the partition is no longer ours."""
+        async with owned.writing:  # one after the other: rows are written in the order in which they changed
+            async with owned.busy:  # between two chunks
+                if owned.lost:
+                    return False
+                if not owned.acks:
+                    return True
+                began = self._clock()
+                next_offset = owned.position
+                rows = owned.machine.checkpoint(next_offset)
+                mark = self._sinks.mark(owned.number)
+                acks = list(owned.acks)
+                owned.acks.clear()
+            await self._sinks.acked(mark)
+            if owned.lost or not await self._fence.still_owns(owned.number, owned.generation):
+                self.abandon({owned.number})
+                return False
+            await self._store.write(owned.number, rows)
+            for ack in acks:
+                ack()
+            self._observer.checkpointed(owned.number, next_offset, len(rows.spans), self._clock() - began)
+            return True
+
+    async def release(self, partitions: set[int]) -> bool:
+        """Finishes what was begun of ``partitions`` with a last checkpoint, and lets go of them.
+
+        Gives up after ``drain_s``: the next owner then repeats what is not in a checkpoint. Returns whether all is
+        written and acked.
+        """
+        going = [self._owned[number] for number in partitions if number in self._owned]
+        done = False
+        try:
+            done = all(await asyncio.wait_for(
+                asyncio.gather(*(self.checkpoint(owned) for owned in going)), self._settings.drain_s
+            ))  # fmt: skip
+        except TimeoutError:
+            _log.warning("no last checkpoint in time; the next owner repeats", partitions=sorted(partitions))
+        self.abandon(partitions)
+        return done
+
+    def abandon(self, partitions: set[int]) -> None:
+        """Lets go of partitions as they are: nothing of them is written any more."""
+        for number in partitions:
+            owned = self._owned.pop(number, None)
+            if owned is not None:
+                owned.lost = True
+                owned.due.set()
+                owned.gone.set()
+                self._observer.lost(number)

@@ -1,0 +1,73 @@
+"""Ends a process that has stopped working without knowing it: a consumer can die quietly, a loop can hang."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from agents import exits
+
+_log = structlog.get_logger("watchdog")
+_LOOK_S: Final = 1.0
+
+
+def _end_process(code: int) -> None:
+    sys.stderr.flush()
+    os._exit(code)
+
+
+class Watchdog:
+    """A thread that is told once a second how far the work is, and acts when it is not told, or not further.
+
+    ``end`` is called with ``exits.STALLED``; it ends the process at once, as whatever hangs would hang an orderly end.
+    """
+
+    def __init__(
+        self,
+        stall_s: float,
+        *,
+        end: Callable[[int], None] = _end_process,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stall_s = stall_s
+        self._end = end
+        self._clock = clock
+        self._told_at = clock()
+        self._moved_at = clock()
+        self._progress: object = None
+        self._stopped = threading.Event()
+
+    def tell(self, progress: object, *, lag: int) -> None:
+        """Notes how far the work is; without lag, standing still is no fault."""
+        self._told_at = self._clock()
+        if lag == 0 or progress != self._progress:
+            self._progress = progress
+            self._moved_at = self._told_at
+
+    def look(self) -> str | None:
+        """Returns what is wrong, None if nothing is."""
+        now = self._clock()
+        if now - self._told_at > self._stall_s:
+            return "the process does not respond"
+        if now - self._moved_at > self._stall_s:
+            return "records wait and none is applied"
+        return None
+
+    def start(self) -> None:
+        """Starts looking, in a thread that does not keep the process alive."""
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stops looking."""
+        self._stopped.set()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(min(_LOOK_S, self._stall_s / 4)):
+            if wrong := self.look():
+                _log.critical("stalled", wrong=wrong, stall_s=self._stall_s, code=exits.STALLED)
+                self._end(exits.STALLED)
+                return

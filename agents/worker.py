@@ -1,0 +1,183 @@
+"""The worker process: puts the feeds stream together and runs it until it is told to stop."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import structlog
+from faust.types import TP
+
+from agents import logs, metrics
+from agents.app import App, Tasks, exit_code, make_app, run_app, stop_on_signals, tps_of
+from agents.clients import new_producer, new_reader
+from agents.feeds import Feeds
+from agents.machines import MachineLike, NewMachine, real_machines
+from agents.metrics import Metrics, epoch_ms
+from agents.record_batches import Chunk
+from agents.sinks import KafkaWriter, Sinks
+from agents.state_topic import KafkaStateStore
+from agents.status import Status
+from agents.watchdog import Watchdog
+from config.settings import Settings
+from config.topics import FEEDS
+from schemas.batches import Batch, Effects
+from schemas.columns import MESSAGE
+
+_log = structlog.get_logger("worker")
+
+_SMALL_BYTES: Final = 64_000
+"""A batch below this is applied at once; a thread would cost more than it overlaps."""
+_END_OFFSETS_S: Final = 5.0
+_STATUS_S: Final = 1.0
+
+
+def run(settings: Settings, new_machine: NewMachine | None = None) -> int:
+    """Runs a worker until SIGTERM or SIGINT; returns its exit code (``agents.exits``)."""
+    logs.set_up(settings, "worker")
+    return exit_code(partial(_run, settings, new_machine))
+
+
+async def _run(settings: Settings, new_machine: NewMachine | None) -> None:
+    worker = Worker(settings, new_machine or real_machines(settings))
+    await worker.run(stop_on_signals())
+
+
+class GroupFence:
+    """Asks the consumer group whether a partition of feeds is still ours."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def still_owns(self, partition: int, generation: int) -> bool:
+        """Commits what is acked; False if the group has gone on without us."""
+        return await self._app.batches.still_owns(TP(FEEDS.name, partition), generation)
+
+
+class Worker:
+    """One worker process's parts, and how they are started and stopped."""
+
+    def __init__(self, settings: Settings, new_machine: NewMachine) -> None:
+        self._settings = settings
+        self._new_machine = new_machine
+        self._metrics = Metrics()
+        self._tasks = Tasks()
+        self._threads = ThreadPoolExecutor(1, "machine")
+        self._watchdog = Watchdog(settings.stall_s)
+        self._producer = new_producer(settings)
+        writer = KafkaWriter(self._producer, epoch_ms)
+        self._app = make_app(
+            settings,
+            group=settings.worker_group,
+            topics=[FEEDS.name],
+            handle=self._handle,
+            find_positions=self._find_positions,
+        )
+        self._feeds = Feeds(
+            new_machine=new_machine,
+            sinks=Sinks(writer, settings, self._tasks.spawn, self._metrics.alerts_acked),
+            store=KafkaStateStore(writer, settings),
+            fence=GroupFence(self._app),
+            observer=self._metrics,
+            settings=settings,
+            spawn=self._tasks.spawn,
+            apply=self._apply,
+        )
+        self._app.on_partitions_revoked.connect(self._on_revoked, weak=False)
+        self._closing = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until ``stop`` is set; raises the first fault of any part."""
+        port = metrics.serve(self._metrics, self._settings.metrics_host, self._settings.metrics_port)
+        _log.info("metrics", url=f"http://{self._settings.metrics_host}:{port}/metrics")
+        await asyncio.get_running_loop().run_in_executor(self._threads, warm_up, self._new_machine)
+        await self._producer.start()
+        self._watchdog.start()
+        self._tasks.spawn(self._watch())
+        self._tasks.spawn(Status(self._settings, self._metrics, self._feeds).run())
+        running = asyncio.ensure_future(run_app(self._app, stop=stop, before_stop=self._drain))
+        try:
+            await asyncio.wait([running, self._tasks.fault], return_when=asyncio.FIRST_COMPLETED)
+            if self._tasks.fault.done():
+                self._tasks.fault.result()
+            await running
+        finally:
+            running.cancel()
+            await self._tasks.cancel()
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(self._producer.stop(), self._settings.drain_s)
+            self._watchdog.stop()
+            self._threads.shutdown(wait=False)
+        _log.info("stopped", records=self._metrics.records_total)
+
+    async def _handle(self, chunk: Chunk, generation: int, ack: Any) -> None:
+        if not self._closing:
+            await self._feeds.process(chunk, generation, ack)
+
+    async def _apply(self, machine: MachineLike, chunk: Chunk) -> Effects:
+        if len(chunk.batch.data) < _SMALL_BYTES:
+            return machine.apply(chunk.batch)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, machine.apply, chunk.batch)
+
+    async def _find_positions(self, assigned: set[TP], generation: int) -> Mapping[TP, int]:
+        numbers = {tp.partition for tp in assigned}
+        _log.info("assigned", partitions=sorted(numbers), generation=generation)
+        positions = await self._feeds.assign(numbers, generation)
+        _log.info("restored", positions=positions, seconds=round(self._metrics.restore_s, 3))
+        return {TP(FEEDS.name, number): offset for number, offset in positions.items()}
+
+    async def _on_revoked(self, _app: Any, revoked: set[TP], **_others: Any) -> None:
+        numbers = {tp.partition for tp in revoked}
+        if numbers:
+            done = await self._feeds.release(numbers)
+            await self._app.batches.commit()
+            _log.info("revoked", partitions=sorted(numbers), drained=done)
+
+    async def _drain(self) -> None:
+        self._closing = True
+        self._app.batches.stop_flow()
+        done = await self._feeds.release(set(self._feeds.owned))
+        await self._app.batches.commit()
+        _log.info("drained", complete=done)
+
+    async def _watch(self) -> None:
+        """Tells the watchdog how far the work is, by our own count and by what the broker says waits."""
+        reader = new_reader(self._settings)
+        await reader.start()
+        try:
+            ends: dict[int, int] = {}
+            asked_at = 0.0
+            loop = asyncio.get_running_loop()
+            while True:
+                owned = set(self._metrics.partitions)
+                if owned and loop.time() - asked_at > _END_OFFSETS_S:
+                    asked_at = loop.time()
+                    places = tps_of(FEEDS.name, owned)
+                    found = await reader.end_offsets(list(places))
+                    ends = {place.partition: offset for place, offset in found.items()}
+                self._note_highwaters(ends)
+                positions = {number: progress.position for number, progress in self._metrics.partitions.items()}
+                self._watchdog.tell(positions, lag=self._metrics.lag_records)
+                await asyncio.sleep(_STATUS_S)
+        finally:
+            await reader.stop()
+
+    def _note_highwaters(self, ends: dict[int, int]) -> None:
+        for number, progress in self._metrics.partitions.items():
+            with contextlib.suppress(Exception):
+                fetched = self._app.batches.highwater(TP(FEEDS.name, number)) or 0
+                progress.highwater = max(progress.highwater, fetched, ends.get(number, 0))
+
+
+def warm_up(new_machine: NewMachine) -> None:
+    """Compiles the machine's kernels, or loads them from the cache, before the first record comes."""
+    line = b'{"type":"tick","at":0}\n'
+    messages = np.zeros(1, MESSAGE)
+    messages["end"] = len(line)
+    machine = new_machine(0)
+    machine.restore([])
+    machine.apply(Batch(0, np.frombuffer(line, np.uint8), messages))
+    machine.checkpoint(1)

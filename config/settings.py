@@ -1,0 +1,132 @@
+"""Every knob of every process, from ``PRICELINK_*`` environment variables: one frozen object."""
+
+import os
+import socket
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_DEFAULT_POLICY: Final = Path(__file__).resolve().parent / "policy.json"
+
+BrokerKind = Literal["embedded", "kafka"]
+
+
+class Settings(BaseSettings):
+    """Settings of a pricelink process. Names end in their unit; ``None`` means: as the kind of broker wants it."""
+
+    model_config = SettingsConfigDict(env_prefix="PRICELINK_", frozen=True, extra="ignore")
+
+    # Kafka
+    broker_kind: BrokerKind = "kafka"
+    bootstrap: str = "localhost:9092"
+    """Host and port pairs of brokers, comma-separated."""
+    partitions: int = Field(default=4, ge=1, le=1000)
+    """Of ``feeds`` and every topic beside it. Never changed afterwards: a code must stay where it is (SPEC §2)."""
+    replication: int = Field(default=1, ge=1)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str = ""
+    sasl_password: str = Field(default="", repr=False)
+    ssl_ca_file: Path | None = None
+    worker_group: str = "pricelink-worker"
+    read_model_group: str = "pricelink-read-model"
+    session_timeout_s: float | None = Field(default=None, gt=0)
+    request_timeout_s: float = Field(default=30.0, gt=0)
+    compression: Literal["none", "lz4"] | None = None
+
+    # The stream
+    policy_file: Path = _DEFAULT_POLICY
+    """Holds until a partition's first ``policy`` record (SPEC §3)."""
+    fetch_wait_ms: int = Field(default=20, ge=1, le=1000)
+    """How long the broker holds a fetch that finds nothing; it answers at once when something comes."""
+    chunk_records: int = Field(default=20_000, ge=1)
+    """At most so many messages are one event of the stream."""
+    chunk_bytes: int = Field(default=4_000_000, ge=1)
+    fetch_bytes: int = Field(default=4_000_000, ge=1_000)
+    """Of one partition in one fetch."""
+    chunks_buffered: int = Field(default=4, ge=1)
+    batch_bytes: int = Field(default=512_000, ge=1_000, le=900_000)
+    """Largest record batch we write, before compression."""
+    sink_bytes: int = Field(default=32_000_000, ge=1_000_000)
+    """Rendered events of one partition that wait for the broker; more than these hold the stream back."""
+    checkpoint_s: float = Field(default=1.0, gt=0)
+    """Between two checkpoints of a partition, at least."""
+    checkpoint_share: float = Field(default=0.2, gt=0, le=1)
+    """Share of a worker's time that checkpoints may take in a catch-up, where every row changes all the time."""
+    drain_s: float = Field(default=4.0, gt=0)
+    """SIGTERM and rebalances: at most so long for the last checkpoint."""
+    stall_s: float = Field(default=60.0, gt=0)
+    """The watchdog ends a process that lags and makes no progress for so long."""
+
+    # Around it
+    instance: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65_535)
+    """Port of Prometheus metrics; 0 takes a free one and logs it."""
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = Field(default=8000, ge=0, le=65_535)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+
+    @property
+    def embedded(self) -> bool:
+        """Tells whether the broker is the embedded one: no idempotence, no transactions, quick sessions."""
+        return self.broker_kind == "embedded"
+
+    @property
+    def session_s(self) -> float:
+        """Returns seconds without a heartbeat after which a worker counts as dead."""
+        if self.session_timeout_s is not None:
+            return self.session_timeout_s
+        # The embedded broker holds a group's join for half of it; Kafka refuses less than 6 s by default.
+        return 2.0 if self.embedded else 6.0
+
+    @property
+    def heartbeat_s(self) -> float:
+        """Returns seconds between heartbeats."""
+        return self.session_s / 5
+
+    @property
+    def idempotent(self) -> bool:
+        """Tells whether producers are idempotent: wherever the broker can."""
+        return not self.embedded
+
+    @property
+    def compression_type(self) -> str | None:
+        """Returns the codec of what we write, as Kafka clients name it."""
+        chosen = self.compression or ("none" if self.embedded else "lz4")
+        return None if chosen == "none" else chosen
+
+    @cached_property
+    def security(self) -> dict[str, Any]:
+        """Returns keyword arguments that aiokafka's and kafka-python's clients both take."""
+        options: dict[str, Any] = {"security_protocol": self.security_protocol}
+        if self.security_protocol.endswith("SSL"):
+            import ssl
+
+            options["ssl_context"] = ssl.create_default_context(cafile=self.ssl_ca_file)
+        if self.security_protocol.startswith("SASL"):
+            options |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_plain_username": self.sasl_username,
+                "sasl_plain_password": self.sasl_password,
+            }
+        return options
+
+    def environment(self) -> dict[str, str]:
+        """Returns the environment variables that give a child process these settings."""
+        return {
+            f"PRICELINK_{name.upper()}": str(getattr(self, name))
+            for name in self.model_fields_set
+            if getattr(self, name) is not None
+        }
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Returns this process's settings, read from the environment once."""
+    return Settings()

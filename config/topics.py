@@ -1,0 +1,59 @@
+"""The topics, declared once; ``agents.topics`` creates them."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+_DAY_MS: Final = 86_400_000
+_LARGEST_MESSAGE: Final = 4_194_304
+"""A feed message packs many lines, a dead letter is a whole line however long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic and the broker settings it needs. Every topic has as many partitions as ``feeds``."""
+
+    name: str
+    about: str
+    config: dict[str, str] = field(default_factory=dict)
+
+
+FEEDS: Final = Topic(
+    "feeds",
+    "records of the provinces, keyed by code; the log that everything else is a function of",
+    {
+        "cleanup.policy": "delete",
+        "retention.ms": "-1",
+        "message.timestamp.type": "LogAppendTime",
+        "max.message.bytes": str(_LARGEST_MESSAGE),
+    },
+)
+ALERTS: Final = Topic(
+    "alerts",
+    "alert events, keyed by code, CloudEvents in binary mode",
+    {"cleanup.policy": "delete", "retention.ms": str(400 * _DAY_MS), "max.message.bytes": str(_LARGEST_MESSAGE)},
+)
+PRICE_CHANGES: Final = Topic(
+    "price-changes",
+    "changes of the national lowest price, keyed by code",
+    {"cleanup.policy": "delete", "retention.ms": str(400 * _DAY_MS), "max.message.bytes": str(_LARGEST_MESSAGE)},
+)
+DEAD_LETTERS: Final = Topic(
+    "feeds.dead-letter",
+    "lines that are no valid records: their original bytes, and why in the headers",
+    {"cleanup.policy": "delete", "retention.ms": str(30 * _DAY_MS), "max.message.bytes": str(_LARGEST_MESSAGE)},
+)
+STATE: Final = Topic(
+    "pricelink.state",
+    "rows of the machine's tables, co-partitioned with feeds; read to the end at every assignment",
+    {
+        "cleanup.policy": "compact",
+        # A worker that lost its partition without knowing may still write rows, older than the new owner's. Until
+        # compaction both are there, and restore takes the one applied furthest. So compaction waits.
+        "min.compaction.lag.ms": "600000",
+        "min.cleanable.dirty.ratio": "0.3",
+        "segment.ms": "3600000",
+        "max.message.bytes": str(_LARGEST_MESSAGE),
+    },
+)
+
+TOPICS: Final = (FEEDS, ALERTS, PRICE_CHANGES, DEAD_LETTERS, STATE)
