@@ -92,10 +92,30 @@ def read_model(
 @app.command()
 def gateway() -> None:
     """Serve HTTP: feeds in, queries, the live stream of alerts, the page."""
+    from agents import logs
     from config.settings import settings
     from gateway.server import run as run_gateway
 
-    run_gateway(settings())
+    logs.set_up(settings(), "gateway")
+    try:
+        run_gateway(settings())
+    except OSError as error:
+        raise _fail(
+            f"cannot listen on {settings().gateway_host}:{settings().gateway_port}: {error.strerror}"
+        ) from error
+
+
+@app.command()
+def market(
+    rate: Annotated[float, typer.Option(help="Records a second, once all products are listed.", min=0.1)] = 200.0,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same market.")] = 1,
+    products: Annotated[int, typer.Option(help="Products at the start.", min=1, max=100_000)] = 2_000,
+) -> None:
+    """Write the records of a simulated market of 32 provinces into feeds."""
+    from cli.demo_market import run as run_market
+    from config.settings import settings
+
+    raise typer.Exit(run_market(settings(), rate, seed, products))
 
 
 @topics_app.command("apply")

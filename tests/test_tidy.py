@@ -17,7 +17,7 @@ LAYERS = {
     "streams": {"config", "schemas"},
     "agents": {"config", "schemas", "streams"},
     "gateway": {"config", "schemas", "streams"},
-    "market": {"config", "schemas"},
+    "market": {"config", "schemas", "agents"},
     "load_tests": {"config", "schemas", "streams", "agents", "gateway", "market"},
     "cli": {"config", "schemas", "streams", "agents", "gateway", "market", "load_tests"},
 }
@@ -36,9 +36,7 @@ LINES_PER_FUNCTION = 100
 EMPTY_NAMES = re.compile(
     r"(?i)(^|_)(utils?|helpers?|managers?|misc|common|base)(_|$)|^Base[A-Z]|(Manager|Helper|Utils?|Base)$"
 )
-FOREIGN_WORDS = re.compile(
-    r"(?i)/work/|work/shared|shared/(SPEC|DESIGN)|\bissue[s ]+#?\d+\b|DESIGN(\.md)? §|PLAN\.md"
-)
+FOREIGN_WORDS = re.compile(r"(?i)/work/|work/shared|shared/(SPEC|DESIGN)|\bissue[s ]+#?\d+\b|DESIGN(\.md)? §|PLAN\.md")
 """The repository speaks of the product alone, not of where or how it was written."""
 
 TEXTS = {".py", ".md", ".toml", ".yml", ".yaml", ".html", ".js", ".css", ".json", ".sh"}

@@ -1,0 +1,311 @@
+"""`pricelink feed`: a file's records into topic ``feeds``, checked line by line, packed by partition."""
+
+import asyncio
+import gzip
+import json
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from config.settings import Settings
+from config.topics import FEEDS
+from gateway.pricelists import convert
+from gateway.profiles import MappingFault, load_profile
+from schemas.codes import partition_of
+from schemas.columns import FROM_FUTURE, POLICY, REASONS, TICK
+from schemas.parser import Reject, parse_line
+
+MESSAGE_LINES: Final = 500
+MESSAGE_BYTES: Final = 256 * 1024
+"""A message is closed before it passes either."""
+REJECTS_SHOWN: Final = 100
+_IN_FLIGHT: Final = 64
+_FUTURE_MS: Final = 5 * 60_000
+_LONGEST_LINE: Final = 16 << 20
+"""Longer lines are reported, not kept in memory whole."""
+_BLANK: Final = b" \t\r\n"
+
+
+class FeedFault(Exception):
+    """Nothing can be fed: no such file, no broker, no topic. The text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A line that was not sent: its number in the file from 1, why, in which field."""
+
+    line: int
+    reason: str
+    field: str | None
+    message: str
+
+    def text(self) -> str:
+        """Returns it as a line for a person."""
+        where = f" {self.field}:" if self.field else ""
+        return f"line {self.line}: {self.reason}:{where} {self.message}"
+
+    def as_json(self) -> str:
+        """Returns it as a line of NDJSON."""
+        item = {"line": self.line, "reason": self.reason, "field": self.field, "message": self.message}
+        return json.dumps(item, ensure_ascii=False)
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of a file. ``reasons``: rejected lines by reason."""
+
+    accepted: int = 0
+    messages: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    @property
+    def rejected(self) -> int:
+        """Returns how many lines were rejected."""
+        return self.reasons.total()
+
+    def text(self) -> str:
+        """Returns it as a line for a person."""
+        speed = f", {self.accepted / self.seconds:,.0f} records/s" if self.seconds > 0.5 else ""
+        parts = [f"{self.accepted:,} records accepted in {self.messages:,} messages{speed}"]
+        if self.reasons:
+            by_reason = ", ".join(f"{reason} {count:,}" for reason, count in self.reasons.most_common())
+            parts.append(f"{self.rejected:,} lines rejected ({by_reason})")
+        return "; ".join(parts)
+
+
+@dataclass(slots=True)
+class _Open:
+    """The message being filled for one partition."""
+
+    key: bytes | None = None
+    lines: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+
+class Packer:
+    """Gathers lines of one partition into messages. ``add`` and ``rest`` return (partition, key, value) to send."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+        self._open = [_Open() for _ in range(partitions)]
+
+    def add(self, line: bytes, code: str | None) -> list[tuple[int, bytes | None, bytes]]:
+        """Adds a record; one without a code goes to every partition."""
+        chosen = range(self._partitions) if code is None else (partition_of(code, self._partitions),)
+        full = []
+        for partition in chosen:
+            message = self._open[partition]
+            if message.lines and (message.size + len(line) > MESSAGE_BYTES or len(message.lines) >= MESSAGE_LINES):
+                full.append(self._close(partition))
+                message = self._open[partition]
+            message.key = message.key or (code.encode() if code else None)
+            message.lines.append(line)
+            message.size += len(line) + 1
+        return full
+
+    def rest(self) -> list[tuple[int, bytes | None, bytes]]:
+        """Closes every message that is not empty."""
+        return [self._close(partition) for partition in range(self._partitions) if self._open[partition].lines]
+
+    def _close(self, partition: int) -> tuple[int, bytes | None, bytes]:
+        message, self._open[partition] = self._open[partition], _Open()
+        return partition, message.key, b"\n".join(message.lines)
+
+
+def check(line: bytes, now_ms: int) -> tuple[str | None, Rejected | None]:
+    """Returns the code of a valid record (None for those of every partition), or why the line is none.
+
+    The rejected line's number is 0: only the caller knows it.
+    """
+    record = parse_line(line)
+    if isinstance(record, Reject):
+        return None, Rejected(0, REASONS[record.reason], record.field, record.message)
+    if record.at_ms > now_ms + _FUTURE_MS:
+        message = "more than five minutes ahead of this machine's clock"
+        return None, Rejected(0, REASONS[FROM_FUTURE], "at", message)
+    return (None if record.type in {POLICY, TICK} else record.code), None
+
+
+def read_lines(
+    file: BinaryIO, mapping: Path | None, province: str | None, name: str, now_ms: int
+) -> Iterator[tuple[int, bytes | None, Rejected | None]]:
+    """Yields (line number, record, None), or (line number, None, what is wrong) of each line that is not blank.
+
+    With ``mapping`` the file is a price list, else NDJSON. Raises MappingFault.
+    """
+    if mapping is not None:
+        for row in convert(file, load_profile(mapping), now_ms, province, name):
+            fault = None if row.record else Rejected(row.line, "bad_row", row.field, row.message or "")
+            yield row.line, row.record, fault
+        return
+    number = 0
+    while line := file.readline(_LONGEST_LINE):
+        number += 1
+        while not line.endswith(b"\n") and len(line) >= _LONGEST_LINE and (more := file.readline(_LONGEST_LINE)):
+            if more.endswith(b"\n"):
+                break
+        if bare := line.strip(_BLANK):
+            yield number, (line.rstrip(b"\n") if len(line) < _LONGEST_LINE else bare), None
+
+
+def is_price_list(path: Path) -> bool:
+    """Tells whether a file's name says that it is a price list and needs a mapping."""
+    names = path.name.lower()
+    return names.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz"))
+
+
+def feed(
+    settings: Settings,
+    path: Path,
+    mapping: Path | None = None,
+    province: str | None = None,
+    rejects: Path | None = None,
+    say: Callable[[str], None] | None = None,
+) -> int:
+    """Feeds a file and reports; returns the exit code: 0, or 1 where no record was accepted.
+
+    Args:
+        settings: where the broker is.
+        path: NDJSON, or with ``mapping`` CSV; either may be gzipped; ``-`` is standard input.
+        mapping: the price list's mapping profile.
+        province: six digits, for a price list that does not name its province.
+        rejects: a file that gets every rejected line as NDJSON; the first ones are said in any case.
+        say: prints one line for a person; standard error by default.
+
+    Raises:
+        FeedFault: no such file, no broker, no topic, an unfit mapping.
+    """
+    tell = say or (lambda text: print(text, file=sys.stderr))
+    if mapping is None and is_price_list(path):
+        raise FeedFault(f"{path} is a price list: say which column is which field with --mapping (docs/feeds.md)")
+    summary = Summary()
+    started_s = time.monotonic()
+    try:
+        with _rejects_file(rejects) as rejects_out, _open(path) as raw, _progress(path) as advance:
+            report = _Report(tell, rejects_out, summary.reasons)
+            lines = read_lines(_plain(raw, path), mapping, province, str(path), _now_ms())
+            asyncio.run(_send(settings, _checked(lines, raw, advance, report), summary))
+    except MappingFault as fault:
+        raise FeedFault(str(fault)) from fault
+    except (OSError, EOFError) as error:
+        raise FeedFault(f"cannot read {path}: {error}") from error
+    summary.seconds = time.monotonic() - started_s
+    report.end()
+    tell(summary.text())
+    return 0 if summary.accepted else 1
+
+
+class _Report:
+    """Says the first rejected lines and counts the others."""
+
+    def __init__(self, tell: Callable[[str], None], out: Any, reasons: Counter[str]) -> None:
+        self._tell, self._out, self._reasons = tell, out, reasons
+
+    def add(self, rejected: Rejected) -> None:
+        self._reasons[rejected.reason] += 1
+        if self._reasons.total() <= REJECTS_SHOWN:
+            self._tell(rejected.text())
+        if self._out is not None:
+            print(rejected.as_json(), file=self._out)
+
+    def end(self) -> None:
+        if (more := self._reasons.total() - REJECTS_SHOWN) > 0:
+            hint = "" if self._out is not None else "; --rejects FILE keeps them all"
+            self._tell(f"and {more:,} more lines rejected{hint}")
+
+
+def _checked(
+    lines: Iterator[tuple[int, bytes | None, Rejected | None]],
+    raw: BinaryIO,
+    advance: Callable[[int], None],
+    report: _Report,
+) -> Iterator[tuple[bytes, str | None]]:
+    now_ms = _now_ms()
+    for count, (number, line, fault) in enumerate(lines):
+        if count % 500 == 0:
+            now_ms = _now_ms()
+            with suppress(OSError):  # a pipe has no place
+                advance(raw.tell())
+        code = None
+        if line is not None:
+            code, fault = check(line, now_ms)  # noqa: PLW2901  the row's own fault is None here
+        if fault is not None:
+            report.add(Rejected(number, fault.reason, fault.field, fault.message))
+        elif line is not None:
+            yield line, code
+
+
+async def _send(settings: Settings, records: Iterator[tuple[bytes, str | None]], summary: Summary) -> None:
+    from agents.clients import new_producer
+
+    producer = new_producer(settings)
+    try:
+        await _start(producer, settings)
+        packer = Packer(len(await producer.partitions_for(FEEDS.name)))
+        in_flight: deque[asyncio.Future[Any]] = deque()
+
+        async def send(messages: list[tuple[int, bytes | None, bytes]]) -> None:
+            for partition, key, value in messages:
+                in_flight.append(await producer.send(FEEDS.name, value, key=key, partition=partition))
+                summary.messages += 1
+                while len(in_flight) > _IN_FLIGHT:
+                    await in_flight.popleft()
+
+        for line, code in records:
+            await send(packer.add(line, code))
+            summary.accepted += 1
+        await send(packer.rest())
+        while in_flight:
+            await in_flight.popleft()
+    finally:
+        await producer.stop()
+
+
+async def _start(producer: Any, settings: Settings) -> None:
+    from aiokafka.errors import KafkaError
+
+    try:
+        await producer.start()
+        known = FEEDS.name in await producer.client.fetch_all_metadata_topics() if False else True
+    except (KafkaError, OSError) as error:
+        raise FeedFault(f"no Kafka answers at {settings.bootstrap} ({error}): is the broker up?") from error
+    if not known:
+        raise FeedFault(f"there is no topic {FEEDS.name} at this broker: `pricelink topics apply` makes it")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _open(path: Path) -> AbstractContextManager[BinaryIO]:
+    return nullcontext(sys.stdin.buffer) if path == Path("-") else path.open("rb")
+
+
+def _plain(raw: BinaryIO, path: Path) -> BinaryIO:
+    return gzip.GzipFile(fileobj=raw) if path.name.endswith(".gz") else raw  # type: ignore[return-value]
+
+
+def _rejects_file(path: Path | None) -> AbstractContextManager[Any]:
+    return nullcontext(None) if path is None else path.open("w", encoding="utf-8")
+
+
+@contextmanager
+def _progress(path: Path) -> Iterator[Callable[[int], None]]:
+    """Shows how much of a file is read, where somebody watches."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal or path == Path("-"):
+        yield lambda _done: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(path.name, total=path.stat().st_size)
+        yield lambda done: progress.update(task, completed=done)
