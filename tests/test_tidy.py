@@ -172,7 +172,7 @@ def known_as(module: str) -> set[str]:
     """The distributions that an import may come from."""
     others = {
         "faust": "faust-streaming", "mode": "mode-streaming", "kafka": "kafka-python", "yaml": "pyyaml",
-        "starlette": "fastapi", "click": "typer", "llvmlite": "numba", "_pytest": "pytest",
+        "starlette": "fastapi", "click": "typer", "yarl": "faust-streaming", "markupsafe": "jinja2", "llvmlite": "numba", "_pytest": "pytest",
     }  # fmt: skip
     return {others.get(module, module.replace("_", "-"))}
 
