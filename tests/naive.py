@@ -217,6 +217,19 @@ def replay(messages: Iterator[Message] | list[Message], policy: dict[str, Any], 
     return machines
 
 
+def write_outputs(machines: list[NaiveMachine], out: pathlib.Path) -> None:
+    """Writes alerts, price changes and dead letters, each by partition, then in log order (SPEC §9)."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, events in {
+        "alerts": [event for machine in machines for event in machine.alerts],
+        "price-changes": [event for machine in machines for event in machine.price_changes],
+        "dead-letters": [
+            json.dumps(letter, separators=(",", ":")).encode() for machine in machines for letter in machine.dead_letters
+        ],
+    }.items():
+        (out / f"{name}.ndjson").write_bytes(b"".join(event + b"\n" for event in events))
+
+
 def main() -> None:
     """Replays a log, and writes what comes out as the product's replay does."""
     parser = argparse.ArgumentParser()
@@ -227,17 +240,7 @@ def main() -> None:
     parser.add_argument("--out", type=pathlib.Path, required=True)
     options = parser.parse_args()
     machines = replay(read_log(options.log), json.loads(options.policy.read_bytes()), options.partitions)
-    options.out.mkdir(parents=True, exist_ok=True)
-    for name, lines in {
-        "alerts": [event for machine in machines for event in machine.alerts],
-        "price-changes": [event for machine in machines for event in machine.price_changes],
-        "dead-letters": [
-            json.dumps(letter, separators=(",", ":")).encode()
-            for machine in machines
-            for letter in machine.dead_letters
-        ],
-    }.items():
-        (options.out / f"{name}.ndjson").write_bytes(b"".join(line + b"\n" for line in lines))
+    write_outputs(machines, options.out)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ class Supply:
             for since in self._gap_starts(province):
                 yield since + GAP_MS
         for key, order in self.orders.items():
-            for due_ms, _ in self._debts(key, order):
+            for due_ms, _ in self.debts(key, order):
                 yield due_ms - 7 * DAY_MS
                 yield due_ms
                 yield due_ms + 90 * DAY_MS
@@ -261,7 +261,7 @@ class Supply:
 
     # --- settlement_arrears -----------------------------------------------------------------------------------------
 
-    def _debts(self, key: Key, order: Order) -> list[tuple[int, int]]:
+    def debts(self, key: Key, order: Order) -> list[tuple[int, int]]:
         """Returns what is owed by when: due dates, and the running amount of all up to each."""
         running, debts = 0, []
         deliveries = self.deliveries.get(key, {}).values()
@@ -273,7 +273,7 @@ class Supply:
 
     def _evaluate_arrears(self, step: Step, key: Key, order: Order) -> None:
         paid = self.paid.get(key, 0)
-        debts = self._debts(key, order)
+        debts = self.debts(key, order)
         owed = max(debts[-1][1] - paid, 0) if debts else 0
         due_ms = next((due for due, running in debts if running > paid), None)
         band = None
