@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -25,6 +25,7 @@ MESSAGE_BYTES: Final = 256 * 1024
 """A message is closed before it passes either."""
 REJECTS_SHOWN: Final = 100
 _IN_FLIGHT: Final = 64
+_TOPIC_S: Final = 10.0
 _FUTURE_MS: Final = 5 * 60_000
 _LONGEST_LINE: Final = 16 << 20
 """Longer lines are reported, not kept in memory whole."""
@@ -242,12 +243,13 @@ def _checked(
 
 
 async def _send(settings: Settings, records: Iterator[tuple[bytes, str | None]], summary: Summary) -> None:
+    from aiokafka.errors import KafkaError
+
     from agents.clients import new_producer
 
     producer = new_producer(settings)
     try:
-        await _start(producer, settings)
-        packer = Packer(len(await producer.partitions_for(FEEDS.name)))
+        packer = Packer(await _start(producer, settings))
         in_flight: deque[asyncio.Future[Any]] = deque()
 
         async def send(messages: list[tuple[int, bytes | None, bytes]]) -> None:
@@ -263,20 +265,27 @@ async def _send(settings: Settings, records: Iterator[tuple[bytes, str | None]],
         await send(packer.rest())
         while in_flight:
             await in_flight.popleft()
+    except KafkaError as error:
+        raise FeedFault(
+            f"Kafka at {settings.bootstrap} refused a message ({error}) after about {summary.accepted:,} records: "
+            "feed the file again, repeated records change nothing"
+        ) from error
     finally:
         await producer.stop()
 
 
-async def _start(producer: Any, settings: Settings) -> None:
+async def _start(producer: Any, settings: Settings) -> int:
+    """Returns how many partitions the topic has."""
     from aiokafka.errors import KafkaError
 
     try:
         await producer.start()
-        known = FEEDS.name in await producer.client.fetch_all_metadata_topics() if False else True
     except (KafkaError, OSError) as error:
         raise FeedFault(f"no Kafka answers at {settings.bootstrap} ({error}): is the broker up?") from error
-    if not known:
-        raise FeedFault(f"there is no topic {FEEDS.name} at this broker: `pricelink topics apply` makes it")
+    try:
+        return len(await asyncio.wait_for(producer.partitions_for(FEEDS.name), _TOPIC_S))
+    except (KafkaError, TimeoutError) as error:
+        raise FeedFault(f"there is no topic {FEEDS.name} at {settings.bootstrap}: `pricelink topics apply`") from error
 
 
 def _now_ms() -> int:
