@@ -36,7 +36,7 @@ def record_cells(record: Record, role: str) -> list[str]:
     written = "" if price is None else format_e4(price) + (f" ÷ {pack}" if pack is not None and pack != 1 else "")
     piece = _number(record.per_piece_e4)
     others = [role, f"id {record.id}" if record.id else "", f"order {record.order_id}" if record.order_id else ""]
-    if record.type == QUOTE:
+    if record.type == QUOTE and record.kind is not None and record.status is not None:
         others += [QUOTE_KINDS[record.kind], QUOTE_STATUSES[record.status]]
     for name in ("effective_ms", "valid_until_ms"):
         if (moment := _number(getattr(record, name))) is not None:

@@ -138,6 +138,32 @@ def topics_apply() -> None:
 
 
 @app.command()
+def feed(
+    file: Annotated[
+        Path, typer.Argument(help="NDJSON as it is, or CSV with --mapping; gzipped or not; - is standard input.")
+    ],
+    mapping: Annotated[
+        Path | None, typer.Option(help="TOML or YAML: which column is which field (docs/feeds.md).")
+    ] = None,
+    province: Annotated[
+        str | None, typer.Option(help="Six digits, for a price list that does not name its own.")
+    ] = None,
+    rejects: Annotated[
+        Path | None, typer.Option(help="File for every rejected line, as NDJSON.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Send a file's records to feeds; lines that are none are reported with their numbers."""
+    from cli.feed import FeedFault
+    from cli.feed import feed as feed_file
+    from config.settings import settings
+
+    try:
+        raise typer.Exit(feed_file(settings(), file, mapping, province, rejects, _say))
+    except FeedFault as fault:
+        raise _fail(str(fault)) from fault
+
+
+@app.command()
 def replay(
     log: Annotated[
         Path | None,

@@ -34,7 +34,7 @@ def warm_up() -> str:
 
 def _messages() -> list[list[dict[str, object]]]:
     """Returns records of every type that come to alerts, price changes, timers, a policy step and a dead letter."""
-    quote = {"type": "quote", "code": _CODE, "supplier": _SUPPLIER}
+    quote: dict[str, object] = {"type": "quote", "code": _CODE, "supplier": _SUPPLIER}
     order = {
         "type": "order",
         "code": _CODE,
