@@ -18,7 +18,8 @@ from gateway.pricelists import convert
 from gateway.profiles import MappingFault, load_profile
 from schemas.codes import partition_of
 from schemas.columns import FROM_FUTURE, POLICY, REASONS, TICK
-from schemas.parser import Reject, parse_line
+from schemas.parser import parse_line
+from schemas.records import Reject
 
 MESSAGE_LINES: Final = 500
 MESSAGE_BYTES: Final = 256 * 1024
