@@ -39,7 +39,10 @@ class Hostile:
         self.codes = [self._code() for _ in range(rng.choice((1, 2, 3, 4)))]
         self.base_e4 = {code: rng.choice(DECADES) for code in self.codes}
         self.provinces = sorted(rng.sample(PROVINCES, rng.choice((2, 3, 4, 5, 8, 32))))
-        self.policy = lines.policy(rng, self.codes) if rng.random() < 0.8 else {}
+        self.policy: dict[str, Any] = lines.policy(rng, self.codes) if rng.random() < 0.8 else {}
+        if rng.random() < 0.15:  # where the class decides
+            self.policy["default"] = {**self.policy.get("default", {}), "high_value_only": True}
+            self.base_e4 = dict.fromkeys(self.codes, 20_000_000)
         self.machines = [NaiveMachine(partition, partitions, self.policy) for partition in range(partitions)]
         self.messages: list[Message] = []
         self.offsets = [rng.randrange(10) for _ in range(partitions)]
@@ -141,6 +144,9 @@ class Hostile:
         else:
             self.now += rng.choice((1, 3, 10, 29, 30, 31, 90)) * DAY_MS + rng.choice((-1, 0, 1, HOUR_MS))
         self.now = min(self.now, LATEST_MS)
+        gone = [code for code in self.codes if (product := self.product(code)) and not product.enabled]
+        if gone and rng.random() < 0.25:
+            self.record("item", rng.choice(gone), None, device_class=rng.choice("123"), at=str(self.now))
         if rng.random() < 0.4:
             partition = rng.randrange(self.partitions)
             self.put(partition, {"type": '"tick"', "at": lines.time(rng, self.now)})
@@ -311,16 +317,16 @@ class Hostile:
         fields: Fields = {}
         product = self.product(code)
         gone = product is not None and not product.enabled
-        if rng.random() < (0.15 if gone else 0.3):
+        if rng.random() < (0.1 if gone else 0.2):
             fields["status"] = '"disabled"'
-        elif rng.random() < (0.05 if gone else 0.15):
+        elif rng.random() < (0.02 if gone else 0.1):
             fields["moved_to"] = f'"{rng.choice(self.codes)}"'
         elif rng.random() < 0.3:
             fields |= {"status": rng.choice(('"active"', "null")), "moved_to": rng.choice(("null", '""'))}
         if rng.random() < 0.7:
             fields["device_class"] = rng.choice(("1", "2", "3", "3", "null"))
         if rng.random() < 0.6:
-            fields["special_drug"] = rng.choice(("true", "true", "false"))
+            fields["special_drug"] = rng.choice(("true", "true", "false")) if self.everything else "false"
         if rng.random() < 0.5:
             fields["name"] = rng.choice(('"支架 \\"A\\""', '""', '"吻合器"'))
         self.record("item", code, None, **fields)
@@ -351,7 +357,11 @@ class Hostile:
             fields["pack_size"] = rng.choice(("1", "3", "7", "1000000"))
         if rng.random() < 0.5:
             fields["channel"] = rng.choice(('"hospital"', '"pharmacy"'))
-        if rng.random() < 0.7:
+        product = self.product(code)
+        contracts = list(product.supply.contracts) if product else []
+        if contracts and rng.random() < 0.7:
+            province, contract = rng.choice(contracts)
+        if rng.random() < 0.85:
             fields["contract_id"] = lines.json_text(rng, contract)
         if rng.random() < 0.2:
             fields["bargained_by"] = '"consortium"'
@@ -408,10 +418,9 @@ class Hostile:
         product = self.product(code)
         order = product.supply.orders.get((province, order_id)) if product else None
         paid = rng.choice((0, 1, 10_000, 10**18))
-        if product and order and rng.random() < 0.8:
-            debts = product.supply.debts((province, order_id), order)
-            if debts:
-                paid = max(rng.choice(debts)[1] + rng.choice((-1, 0, 0, 1)), 0)
+        if order and rng.random() < 0.8:
+            if order.debts:
+                paid = max(rng.choice(order.debts)[1] + rng.choice((-1, 0, 0, 1)), 0)
         fields = {"order_id": lines.json_text(rng, order_id), "paid_total": lines.money(rng, min(paid, 10**18))}
         if rng.random() < 0.5:
             fields["payer"] = rng.choice(('"institution"', '"fund"'))
@@ -420,11 +429,15 @@ class Hostile:
     def trade(self) -> None:
         """A contract's days: orders and deliveries, one after the other."""
         rng, (code, province) = self.rng, self.somewhere()
+        product = self.product(code)
+        contracts = list(product.supply.contracts) if product else []
         contract = rng.choice(("K1", "K2"))
+        if contracts and rng.random() < 0.9:
+            province, contract = rng.choice(contracts)
         for number in range(rng.randrange(1, 8)):
-            order_id = f"{contract}-{self.now}-{number}"
+            order_id = f"P-{self.now}-{number}"
             fields = {"institution": '"H1"', "supplier": f'"{SUPPLIERS[0]}"', "price": '"10"', "quantity": "10"}
-            fields |= {"order_id": f'"{order_id}"', "contract_id": f'"{contract}"', "at": str(self.now)}
+            fields |= {"order_id": f'"{order_id}"', "contract_id": lines.json_text(rng, contract), "at": str(self.now)}
             self.record("order", code, province, **fields)
             if rng.random() < 0.7:
                 quantity = rng.choice(("10", "10", "9", "8", "5", "11"))

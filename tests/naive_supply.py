@@ -37,6 +37,7 @@ class Order:
     first_at: int
     record: Record
     position: Position
+    debts: list[tuple[int, int]] = field(default_factory=list)  # due dates, and the running amount of all up to each
     arrears: Alert | None = None
     owed: int = 0  # as the last step left it
 
@@ -75,9 +76,11 @@ class Supply:
                 self.orders[key].record, self.orders[key].position = record, step.position
             else:
                 self.orders[key] = Order(record.at, record, step.position)
+            self._count_debts(key)
         elif record.type == "delivery":
-            of_order = self.deliveries.setdefault((record.province, record["order_id"]), {})
-            of_order[record["delivery_id"]] = record
+            key = (record.province, record["order_id"])
+            self.deliveries.setdefault(key, {})[record["delivery_id"]] = record
+            self._count_debts(key)
         elif record.type == "payment":
             self.paid[record.province, record["order_id"]] = record["paid_total"]
 
@@ -101,8 +104,8 @@ class Supply:
         for province in {province for province, _ in self.orders}:
             for since in self._gap_starts(province):
                 yield since + GAP_MS
-        for key, order in self.orders.items():
-            for due_ms, _ in self.debts(key, order):
+        for order in self.orders.values():
+            for due_ms in {due_ms for due_ms, _ in order.debts}:
                 yield due_ms - 7 * DAY_MS
                 yield due_ms
                 yield due_ms + 90 * DAY_MS
@@ -261,19 +264,21 @@ class Supply:
 
     # --- settlement_arrears -----------------------------------------------------------------------------------------
 
-    def debts(self, key: Key, order: Order) -> list[tuple[int, int]]:
-        """Returns what is owed by when: due dates, and the running amount of all up to each."""
-        running, debts = 0, []
+    def _count_debts(self, key: Key) -> None:
+        """Counts what an order's deliveries owe by when, oldest acceptance first."""
+        if key not in self.orders:
+            return
+        order, running = self.orders[key], 0
+        order.debts = []
         deliveries = self.deliveries.get(key, {}).values()
         for delivery in sorted(deliveries, key=lambda delivery: int(delivery["accepted_at"])):
             running += delivery["quantity"]
             amount = half_up(running * order.record["price"], order.record["pack_size"])
-            debts.append((settlement_due(delivery["accepted_at"]), min(amount, MOST_OWED)))
-        return debts
+            order.debts.append((settlement_due(delivery["accepted_at"]), min(amount, MOST_OWED)))
 
     def _evaluate_arrears(self, step: Step, key: Key, order: Order) -> None:
         paid = self.paid.get(key, 0)
-        debts = self.debts(key, order)
+        debts = order.debts
         owed = max(debts[-1][1] - paid, 0) if debts else 0
         due_ms = next((due for due, running in debts if running > paid), None)
         band = None
