@@ -1,0 +1,47 @@
+"""The command line answers at once, and says what it cannot use."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from cli.main import app
+
+HEAVY = {"numba", "faust", "aiokafka", "kafka", "fastapi", "redis", "numpy"}
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = "import sys, cli.main; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not HEAVY & set(done.stdout.split())
+
+
+def test_version() -> None:
+    done = CliRunner().invoke(app, ["version"])
+    assert done.exit_code == 0
+    assert done.output.strip()
+
+
+def test_replay_wants_one_source(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["replay", "--out", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "either a LOG or --from-kafka" in done.output
+
+
+def test_replay_says_which_line_is_wrong(tmp_path: Path) -> None:
+    log = tmp_path / "log.ndjson"
+    log.write_text('{"partition":0,"offset":0,"broker_ts":0,"value":""}\nnonsense\n')
+    done = CliRunner().invoke(app, ["replay", str(log), "--partitions", "1", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert "line 2: not JSON" in done.output
+
+
+def test_replay_says_what_is_unfit_in_a_policy(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.json"
+    policy.write_text('{"default":{"aggregate":"highest"}}')
+    log = tmp_path / "log.ndjson"
+    log.touch()
+    done = CliRunner().invoke(app, ["replay", str(log), "--partitions", "1", "--policy", str(policy)])
+    assert done.exit_code == 2
+    assert "default.aggregate" in done.output
