@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final
 from config.settings import Settings
 from config.topics import FEEDS
 from gateway.pricelists import convert
-from gateway.profiles import MappingFault, load_profile
+from gateway.profiles import MappingFault, Profile, load_profile
 from schemas.codes import partition_of
 from schemas.columns import FROM_FUTURE, POLICY, REASONS, TICK
 from schemas.parser import parse_line
@@ -135,14 +135,14 @@ def check(line: bytes, now_ms: int) -> tuple[str | None, Rejected | None]:
 
 
 def read_lines(
-    file: BinaryIO, mapping: Path | None, province: str | None, name: str, now_ms: int
+    file: BinaryIO, profile: Profile | None, province: str | None, name: str, now_ms: int
 ) -> Iterator[tuple[int, bytes | None, Rejected | None]]:
     """Yields (line number, record, None), or (line number, None, what is wrong) of each line that is not blank.
 
-    With ``mapping`` the file is a price list, else NDJSON. Raises MappingFault.
+    With ``profile`` the file is a price list, else NDJSON. Raises MappingFault.
     """
-    if mapping is not None:
-        for row in convert(file, load_profile(mapping), now_ms, province, name):
+    if profile is not None:
+        for row in convert(file, profile, now_ms, province, name):
             fault = None if row.record else Rejected(row.line, "bad_row", row.field, row.message or "")
             yield row.line, row.record, fault
         return
@@ -189,9 +189,10 @@ def feed(
     summary = Summary()
     started_s = time.monotonic()
     try:
+        profile = load_profile(mapping) if mapping else None
         with _rejects_file(rejects) as rejects_out, _open(path) as raw, _progress(path) as advance:
             report = _Report(tell, rejects_out, summary.reasons)
-            lines = read_lines(_plain(raw, path), mapping, province, str(path), _now_ms())
+            lines = read_lines(_plain(raw, path), profile, province, str(path), _now_ms())
             asyncio.run(_send(settings, _checked(lines, raw, advance, report), summary))
     except MappingFault as fault:
         raise FeedFault(str(fault)) from fault
