@@ -183,6 +183,8 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             raise RuntimeError(f"faust is not the one that is known: {', '.join(absent)} missing")
         super().__init__(*args, **kwargs)
         self.in_flight: InFlight[TP] = InFlight()
+        self._revocations = 0
+        self._positioned: tuple[int, int] | None = None
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -205,15 +207,21 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109  it is Faust's
         """Yields what was fetched; from then on it is in flight."""
         records, active = await self._wait_next_records(timeout)
-        generation = self.app.consumer_generation_id
+        epoch = self._epoch
         for tp, chunks in (records or {}).items():
             for chunk in chunks:
-                # What is fetched across a rebalance is dropped: every assignment seeks.
-                if not self.flow_active or self.should_stop or generation != self.app.consumer_generation_id:
+                # What is fetched across a rebalance, or before the seek that follows it, is dropped. Faust resumes
+                # partitions before it seeks, and a recovery that ends late resumes the flow amid the next rebalance.
+                if not self.flow_active or self.should_stop or self._positioned != epoch or epoch != self._epoch:
                     return
                 if active is None or tp in active:
                     self.in_flight.hand_over(tp, chunk.last_offset, chunk.next_offset)
                     yield tp, self._to_message(tp, chunk)
+
+    @property
+    def _epoch(self) -> tuple[int, int]:
+        """What changes with every revocation and every assignment."""
+        return self._revocations, self.app.consumer_generation_id
 
     def ack(self, message: Any) -> bool:
         """Marks a chunk as done. Called by ``event.ack()``."""
@@ -227,6 +235,8 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def perform_seek(self) -> None:
         """Seeks every assigned partition to where it starts: where ``find_positions`` says, else where committed."""
+        epoch = self._epoch
+        self._positioned = None
         assigned = set(self.assignment())
         found: Mapping[TP, int] = {}
         if self.find_positions is not None:
@@ -234,7 +244,12 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         if found.keys() < assigned:
             committed = await self.seek_to_committed()
             found = {**{TP(*tp): offset for tp, offset in committed.items() if offset is not None and offset >= 0}, **found}
+        if epoch != self._epoch:
+            return
         await self._thread.seek_wait({tp: offset for tp, offset in found.items() if tp in assigned})
+        if epoch != self._epoch:
+            return
+        self._positioned = epoch
         for tp in assigned:
             self._read_offset[tp] = None
             if tp in found:
@@ -271,6 +286,8 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forgets the partitions, after the application had its chance to finish and commit."""
+        self._revocations += 1
+        self._positioned = None
         await super().on_partitions_revoked(revoked)
         self.in_flight.forget(revoked)
 

@@ -46,6 +46,9 @@ def new_reader(settings: Settings) -> Any:
 
 
 def quieten_clients() -> None:
-    """Sets the client libraries' loggers to warnings: they build every debug record, even one nobody sees."""
-    for name in ("aiokafka", "kafka", "faust", "mode", "asyncio"):
+    """Sets the client libraries' loggers to warnings: they build every debug record, even one nobody sees.
+
+    mode names a service's logger after the module of its class, so that two of ours are among them.
+    """
+    for name in ("aiokafka", "kafka", "faust", "mode", "asyncio", "agents.app", "agents.batch_transport"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -64,7 +64,6 @@ class Owned:
     generation: int
     machine: MachineLike
     position: int
-    started: bool = False
     lost: bool = False
     acks: deque[Ack] = field(default_factory=deque)
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -99,19 +98,32 @@ class Feeds:
         self._apply = apply
         self._clock = clock
         self._owned: dict[int, Owned] = {}
+        self._assignment = 0
 
     @property
     def owned(self) -> dict[int, Owned]:
         """Returns the partitions that are ours and restored, by number."""
         return self._owned
 
-    async def assign(self, partitions: set[int], generation: int) -> dict[int, int]:
+    async def assign(self, earliest: Mapping[int, int], generation: int) -> dict[int, int]:
         """Restores the state of each partition from the log; returns the offsets to read feeds from.
 
-        What was in memory is not used, whoever had the partition: only the log knows what was written last.
+        ``earliest``: of each assigned partition, the oldest offset that feeds still has. What was in memory is not
+        used, whoever had the partition: only the log knows what was written last. Returns nothing if the partitions
+        are taken away meanwhile.
         """
         self.abandon(set(self._owned))
-        restored = await asyncio.gather(*(self._restore(number, generation) for number in sorted(partitions)))
+        self._assignment += 1
+        assignment = self._assignment
+        restored = await asyncio.gather(*(self._restore(number, generation) for number in sorted(earliest)))
+        if assignment != self._assignment:
+            return {}  # taken away, or assigned anew, meanwhile
+        for owned in restored:
+            if owned.position < earliest[owned.number]:
+                # Retention took what the state had not seen. There is nothing to do but to say so.
+                _log.error("feeds start later than the state", partition=owned.number,
+                           state_offset=owned.position, feeds_offset=earliest[owned.number])  # fmt: skip
+                owned.position = earliest[owned.number]
         for owned in restored:
             self._owned[owned.number] = owned
             self._spawn(self._checkpoints(owned))
@@ -132,7 +144,8 @@ class Feeds:
         async with owned.busy:
             if owned.lost:
                 return
-            self._check_sequence(owned, chunk)
+            if chunk.position != owned.position:
+                raise SequenceBroken(f"feeds[{owned.number}]: read from {chunk.position}, applied up to {owned.position}")
             began = self._clock()
             effects = await self._apply(owned.machine, chunk)
             owned.position = chunk.next_offset
@@ -140,18 +153,6 @@ class Feeds:
             self._observer.applied(chunk, effects, self._clock() - began)
             await self._sinks.put(owned.number, effects)
         owned.due.set()
-
-    def _check_sequence(self, owned: Owned, chunk: Chunk) -> None:
-        if chunk.position == owned.position:
-            owned.started = True
-            return
-        if chunk.position > owned.position and not owned.started:
-            # Retention took what the state had not seen. There is nothing to do but to say so.
-            _log.error("feeds start later than the state", partition=owned.number,
-                       state_offset=owned.position, feeds_offset=chunk.position)  # fmt: skip
-            owned.started = True
-            return
-        raise SequenceBroken(f"feeds[{owned.number}]: read from {chunk.position}, applied up to {owned.position}")
 
     async def _checkpoints(self, owned: Owned) -> None:
         """One checkpoint after the other: not before ``checkpoint_s``, and no larger share of the time than allowed.
@@ -186,7 +187,7 @@ class Feeds:
                 owned.acks.clear()
             await self._sinks.acked(mark)
             if owned.lost or not await self._fence.still_owns(owned.number, owned.generation):
-                self.abandon({owned.number})
+                self._let_go(owned)
                 return False
             await self._store.write(owned.number, rows)
             for ack in acks:
@@ -200,6 +201,7 @@ class Feeds:
         Gives up after ``drain_s``: the next owner then repeats what is not in a checkpoint. Returns whether all is
         written and acked.
         """
+        self._assignment += 1
         going = [self._owned[number] for number in partitions if number in self._owned]
         done = False
         try:
@@ -213,10 +215,13 @@ class Feeds:
 
     def abandon(self, partitions: set[int]) -> None:
         """Lets go of partitions as they are: nothing of them is written any more."""
-        for number in partitions:
-            owned = self._owned.pop(number, None)
-            if owned is not None:
-                owned.lost = True
-                owned.due.set()
-                owned.gone.set()
-                self._observer.lost(number)
+        for number in partitions & self._owned.keys():
+            self._let_go(self._owned[number])
+
+    def _let_go(self, owned: Owned) -> None:
+        owned.lost = True
+        owned.due.set()
+        owned.gone.set()
+        if self._owned.get(owned.number) is owned:  # it may have been assigned to us anew meanwhile
+            del self._owned[owned.number]
+            self._observer.lost(owned.number)

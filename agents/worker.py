@@ -125,7 +125,8 @@ class Worker:
     async def _find_positions(self, assigned: set[TP], generation: int) -> Mapping[TP, int]:
         numbers = {tp.partition for tp in assigned}
         _log.info("assigned", partitions=sorted(numbers), generation=generation)
-        positions = await self._feeds.assign(numbers, generation)
+        found = await self._app.batches.earliest_offsets(*assigned)
+        positions = await self._feeds.assign({tp.partition: offset for tp, offset in found.items()}, generation)
         _log.info("restored", positions=positions, seconds=round(self._metrics.restore_s, 3))
         return {TP(FEEDS.name, number): offset for number, offset in positions.items()}
 

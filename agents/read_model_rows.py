@@ -1,0 +1,124 @@
+"""Which Redis keys an event changes. Repeats are dropped here: a slot's last alert and revision are kept."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from schemas.batches import Batch
+
+LOWEST: Final = "pl:lowest"
+OPEN: Final = "pl:open"
+COUNTS: Final = "pl:counts"
+LAST: Final = "pl:last"
+EVENTS: Final = "pl:events"
+HISTORY: Final = "pl:history:"
+EVENTS_KEPT: Final = 10_000
+HISTORY_KEPT: Final = 100
+HISTORY_DAYS: Final = 30
+_DAY_S: Final = 86_400
+_ENDS: Final = frozenset({"resolved", "closed", "observed"})
+"""After these an alert is not open."""
+
+Place = tuple[str, str, str]
+"""Kind, province, band: where an open alert is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Consecutive events of one partition. ``earliest``: the oldest offset that the topic still has."""
+
+    values: list[bytes]
+    earliest: int
+
+    @classmethod
+    def of(cls, batch: Batch, first: int, last: int, earliest: int) -> "Events":
+        """Returns the values of messages ``first`` to before ``last`` of a batch."""
+        raw = batch.data
+        spans = batch.messages[first:last]
+        starts, ends = spans["start"].tolist(), spans["end"].tolist()
+        return cls([raw[start:end].tobytes() for start, end in zip(starts, ends, strict=True)], earliest)
+
+
+def place_of(event: dict[str, Any]) -> Place:
+    """Returns where an event's alert is counted."""
+    return event["kind"], event.get("province") or "", event.get("band") or ""
+
+
+def slot_of(alert_id: str) -> tuple[str, int]:
+    """Splits ``{kind}:{slot key}:{n}`` into its slot and n."""
+    slot, _, number = alert_id.rpartition(":")
+    return slot, int(number)
+
+
+async def add_alerts(client: Any, pipe: Any, events: Events) -> None:
+    """Puts into ``pipe`` what the alerts change. ``client`` reads what is there now."""
+    parsed = [(value, orjson.loads(value)) for value in events.values]
+    slots = list({slot_of(event["alert_id"])[0] for _, event in parsed})
+    ids = list({event["alert_id"] for _, event in parsed})
+    last = await _numbers(client, slots)
+    were = await client.hmget(OPEN, ids) if ids else []
+    opened: dict[str, Place | None] = {
+        alert_id: None if was is None else place_of(orjson.loads(was)) for alert_id, was in zip(ids, were, strict=True)
+    }
+    before = dict(opened)
+    values: dict[str, bytes] = {}
+    for value, event in parsed:
+        alert_id = event["alert_id"]
+        slot, number = slot_of(alert_id)
+        if (number, event["revision"]) <= last.get(slot, (0, 0)):
+            continue  # a repeat
+        last[slot] = (number, event["revision"])
+        pipe.hset(LAST, slot, f"{number}/{event['revision']}")
+        pipe.xadd(EVENTS, {"event": value}, maxlen=EVENTS_KEPT, approximate=True)
+        pipe.rpush(HISTORY + alert_id, value)
+        pipe.ltrim(HISTORY + alert_id, -HISTORY_KEPT, -1)
+        if event["change"] in _ENDS:
+            opened[alert_id] = None
+            pipe.expire(HISTORY + alert_id, HISTORY_DAYS * _DAY_S)
+        else:
+            opened[alert_id] = place_of(event)
+            values[alert_id] = value
+    _move(pipe, before, opened, values)
+
+
+def _move(pipe: Any, before: dict[str, Place | None], after: dict[str, Place | None], values: dict[str, bytes]) -> None:
+    for alert_id, place in after.items():
+        was = before[alert_id]
+        if place is None:
+            if was is not None:
+                pipe.hdel(OPEN, alert_id)
+        elif alert_id in values:
+            pipe.hset(OPEN, alert_id, values[alert_id])
+        if was == place:
+            continue
+        if was is not None:
+            pipe.srem(f"{OPEN}:{':'.join(was)}", alert_id)
+            pipe.hincrby(COUNTS, "|".join(was), -1)
+        if place is not None:
+            pipe.sadd(f"{OPEN}:{':'.join(place)}", alert_id)
+            pipe.hincrby(COUNTS, "|".join(place), 1)
+
+
+async def add_price_changes(client: Any, pipe: Any, events: Events) -> None:
+    """Puts into ``pipe`` what the changes of national lowest prices change."""
+    parsed = [(value, orjson.loads(value)) for value in events.values]
+    slots = list({slot_of(event["event_id"])[0] for _, event in parsed})
+    last = await _numbers(client, slots)
+    for value, event in parsed:
+        slot, number = slot_of(event["event_id"])
+        if (number, 0) <= last.get(slot, (0, 0)):
+            continue
+        last[slot] = (number, 0)
+        pipe.hset(LAST, slot, f"{number}/0")
+        pipe.hset(LOWEST, event["code"], value)
+
+
+async def _numbers(client: Any, slots: list[str]) -> dict[str, tuple[int, int]]:
+    found = await client.hmget(LAST, slots) if slots else []
+    numbers = {}
+    for slot, value in zip(slots, found, strict=True):
+        if value is not None:
+            number, _, revision = value.decode().partition("/")
+            numbers[slot] = (int(number), int(revision))
+    return numbers
