@@ -14,7 +14,7 @@ from schemas.columns import BAD_CODE, BAD_MONEY, BAD_PROVINCE, BAD_TIME, BAD_TYP
 from schemas.json_text import Integer, Real
 from schemas.money import MAX_PAID_E4, MAX_PRICE_E4, parse_money, parse_money_number
 from schemas.policy import parse_policy
-from schemas.records import Reject
+from schemas.records import Record, Reject
 from schemas.times import LATEST_MS, parse_rfc3339
 
 MAX_STRING_BYTES: Final = 256
@@ -40,12 +40,16 @@ class Fault:
 
 
 class Field(NamedTuple):
-    """One field: its name in JSON, its name in ``Record``, its reader, and whether it must be there."""
+    """One field: its name in JSON, its place in ``Record``, its reader, and whether it must be there."""
 
     json_name: str
-    name: str
+    place: int
     read: Reader
     required: bool = False
+
+
+def _field(json_name: str, name: str, read: Reader, *, required: bool = False) -> Field:
+    return Field(json_name, Record._fields.index(name), read, required)
 
 
 _NOT_A_STRING: Final = Fault(BAD_TYPE, "must be a string")
@@ -163,14 +167,14 @@ def _policy(value: Value) -> Any:
 _price: Final = _money(1, MAX_PRICE_E4, "over 0 and at most 100,000,000")
 _pack_size: Final = _integer(1, MAX_PACK_SIZE)
 _quantity: Final = _integer(0, MAX_QUANTITY)
-_AT: Final = Field("at", "at_ms", _time, required=True)
-_SEQ: Final = Field("seq", "seq", _integer(0, MAX_SEQ))
-_ID: Final = Field("id", "id", _id)
-_CODE: Final = Field("code", "code", _code, required=True)
-_PROVINCE: Final = Field("province", "province", _province, required=True)
-_SUPPLIER: Final = Field("supplier", "supplier", _supplier, required=True)
-_PRICE: Final = Field("price", "price_e4", _price, required=True)
-_ORDER_ID: Final = Field("order_id", "order_id", _text, required=True)
+_AT: Final = _field("at", "at_ms", _time, required=True)
+_SEQ: Final = _field("seq", "seq", _integer(0, MAX_SEQ))
+_ID: Final = _field("id", "id", _id)
+_CODE: Final = _field("code", "code", _code, required=True)
+_PROVINCE: Final = _field("province", "province", _province, required=True)
+_SUPPLIER: Final = _field("supplier", "supplier", _supplier, required=True)
+_PRICE: Final = _field("price", "price_e4", _price, required=True)
+_ORDER_ID: Final = _field("order_id", "order_id", _text, required=True)
 _OF_CLOCK: Final = (_AT, _SEQ, _ID)
 _OF_CODE: Final = (_CODE, *_OF_CLOCK)
 _OF_PROVINCE: Final = (_PROVINCE, *_OF_CODE)
@@ -178,83 +182,88 @@ _OF_PROVINCE: Final = (_PROVINCE, *_OF_CODE)
 FIELDS: Final[tuple[tuple[Field, ...], ...]] = (
     (  # item
         *_OF_CODE,
-        Field("status", "status", _word(columns.ITEM_STATUSES)),
-        Field("name", "name", _text),
-        Field("device_class", "device_class", _integer(1, 3)),
-        Field("category", "category", _text),
-        Field("moved_to", "moved_to", _code),
-        Field("special_drug", "special_drug", _flag),
+        _field("status", "status", _word(columns.ITEM_STATUSES)),
+        _field("name", "name", _text),
+        _field("device_class", "device_class", _integer(1, 3)),
+        _field("category", "category", _text),
+        _field("moved_to", "moved_to", _code),
+        _field("special_drug", "special_drug", _flag),
     ),
     (  # quote
         *_OF_PROVINCE,
-        Field("price", "price_e4", _price),  # required while active: see parser
-        Field("unit", "unit", _text),
-        Field("pack_size", "pack_size", _pack_size),
-        Field("kind", "kind", _word(columns.QUOTE_KINDS)),
-        Field("status", "status", _word(columns.QUOTE_STATUSES)),
+        _field("price", "price_e4", _price),  # required while active: see parser
+        _field("unit", "unit", _text),
+        _field("pack_size", "pack_size", _pack_size),
+        _field("kind", "kind", _word(columns.QUOTE_KINDS)),
+        _field("status", "status", _word(columns.QUOTE_STATUSES)),
         _SUPPLIER,
-        Field("effective_at", "effective_ms", _time),
-        Field("valid_until", "valid_until_ms", _time),
+        _field("effective_at", "effective_ms", _time),
+        _field("valid_until", "valid_until_ms", _time),
     ),
-    (*_OF_PROVINCE, Field("price", "price_e4", _price)),  # ceiling
+    (*_OF_PROVINCE, _field("price", "price_e4", _price)),  # ceiling
     (  # contract
         *_OF_PROVINCE,
-        Field("contract_id", "contract_id", _text, required=True),
+        _field("contract_id", "contract_id", _text, required=True),
         _SUPPLIER,
-        Field("agreed_quantity", "agreed_quantity", _integer(1, MAX_QUANTITY), required=True),
+        _field("agreed_quantity", "agreed_quantity", _integer(1, MAX_QUANTITY), required=True),
         _PRICE,
-        Field("starts_at", "starts_ms", _time, required=True),
-        Field("ends_at", "ends_ms", _time, required=True),
-        Field("delivery_hours", "delivery_hours", _integer(1, MAX_DELIVERY_HOURS)),
-        Field("institution", "institution", _text),
+        _field("starts_at", "starts_ms", _time, required=True),
+        _field("ends_at", "ends_ms", _time, required=True),
+        _field("delivery_hours", "delivery_hours", _integer(1, MAX_DELIVERY_HOURS)),
+        _field("institution", "institution", _text),
     ),
     (  # order
         *_OF_PROVINCE,
         _ORDER_ID,
-        Field("institution", "institution", _text, required=True),
+        _field("institution", "institution", _text, required=True),
         _SUPPLIER,
         _PRICE,
-        Field("pack_size", "pack_size", _pack_size),
-        Field("quantity", "quantity", _quantity, required=True),
-        Field("channel", "channel", _word(columns.CHANNELS)),
-        Field("contract_id", "contract_id", _text),
-        Field("bargained_by", "bargained_by", _word(columns.BARGAINED_BY)),
+        _field("pack_size", "pack_size", _pack_size),
+        _field("quantity", "quantity", _quantity, required=True),
+        _field("channel", "channel", _word(columns.CHANNELS)),
+        _field("contract_id", "contract_id", _text),
+        _field("bargained_by", "bargained_by", _word(columns.BARGAINED_BY)),
     ),
     (  # delivery
         *_OF_PROVINCE,
         _ORDER_ID,
-        Field("delivery_id", "delivery_id", _text, required=True),
-        Field("quantity", "quantity", _quantity, required=True),
-        Field("accepted_at", "accepted_ms", _time),
+        _field("delivery_id", "delivery_id", _text, required=True),
+        _field("quantity", "quantity", _quantity, required=True),
+        _field("accepted_at", "accepted_ms", _time),
     ),
     (  # payment
         *_OF_PROVINCE,
         _ORDER_ID,
-        Field("paid_total", "paid_total_e4", _money(0, MAX_PAID_E4, "from 0 to 10^14"), required=True),
-        Field("payer", "payer", _word(columns.PAYERS)),
+        _field("paid_total", "paid_total_e4", _money(0, MAX_PAID_E4, "from 0 to 10^14"), required=True),
+        _field("payer", "payer", _word(columns.PAYERS)),
     ),
     (  # decision
         *_OF_PROVINCE,
-        Field("action", "action", _word(columns.ACTIONS), required=True),
-        Field("alert_id", "alert_id", _text, required=True),
-        Field("actor", "actor", _text, required=True),
-        Field("note", "note", _text),
+        _field("action", "action", _word(columns.ACTIONS), required=True),
+        _field("alert_id", "alert_id", _text, required=True),
+        _field("actor", "actor", _text, required=True),
+        _field("note", "note", _text),
     ),
-    (*_OF_CLOCK, Field("policy", "policy", _policy, required=True)),  # policy
+    (*_OF_CLOCK, _field("policy", "policy", _policy, required=True)),  # policy
     _OF_CLOCK,  # tick
 )
 """The fields of each type, by its index in columns.RECORD_TYPES."""
 
-DEFAULTS: Final[tuple[dict[str, Any], ...]] = (
-    {"status": columns.ITEM_ACTIVE, "special_drug": False},
-    {"pack_size": 1, "kind": columns.LISTED, "status": columns.ACTIVE, "unit": "piece"},
-    {},
-    {"delivery_hours": DEFAULT_DELIVERY_HOURS},
-    {"pack_size": 1, "channel": 0},
-    {},
-    {"payer": 0},
-    {},
-    {},
-    {},
+
+def _template(index: int, **defaults: Any) -> tuple[Any, ...]:
+    return tuple(Record(type=index, at_ms=0, **defaults))
+
+
+TEMPLATES: Final = (
+    _template(columns.ITEM, status=columns.ITEM_ACTIVE, special_drug=False),
+    _template(columns.QUOTE, pack_size=1, kind=columns.LISTED, status=columns.ACTIVE, unit="piece"),
+    _template(columns.CEILING),
+    _template(columns.CONTRACT, delivery_hours=DEFAULT_DELIVERY_HOURS),
+    _template(columns.ORDER, pack_size=1, channel=0),
+    _template(columns.DELIVERY),
+    _template(columns.PAYMENT, payer=0),
+    _template(columns.DECISION),
+    _template(columns.POLICY),
+    _template(columns.TICK),
 )
-"""What stands for absent fields of each type, by ``Record`` name, where it is not None."""
+"""A Record's values for each type, with what stands for its absent fields."""

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from schemas.policy import Policy
 
+NO_TYPE: Final = 255
+
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Why something is not valid. ``reason``: index in columns.REASONS; ``field``: the field at fault, if there is one."""
+    """Why something is not valid. ``reason``: index in columns.REASONS; ``field``: the field at fault, if there is one.
+
+    ``record_type``: index in RECORD_TYPES where the line says as much, else NO_TYPE.
+    """
 
     reason: int
     field: str | None
     message: str
+    record_type: int = NO_TYPE
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A valid record: the SPEC's fields with their units; None: absent, or not a field of its type.
 
     Words are their index in the lists of ``schemas.columns``, a province its index in ``config.provinces``.
     ``per_piece_e4``: quote and order, price by pack size, rounded half up; ceiling and contract, the price itself.
     ``code``: empty for ``policy`` and ``tick``. ``accepted_ms``: ``at_ms`` where a delivery does not say.
+    A tuple, because a frozen dataclass of so many fields takes longer to make than its line to parse.
     """
 
     type: int
