@@ -121,7 +121,7 @@ class AlertsTopic:
         if known is None:
             end = await asyncio.wait_for(consumer.end_offsets(partitions), CHECK_S)
             known = {each.partition: max(first[each], end[each] - TAIL_EVENTS) for each in partitions}
-            self._hub.begin(known)
+            self._hub.begin(known, {each.partition: end[each] for each in partitions})
         for each in partitions:
             consumer.seek(each, max(known.get(each.partition, 0), first[each]))
 

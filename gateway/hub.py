@@ -113,7 +113,8 @@ class Subscription:
 class Hub:
     """Gives every event of ``alerts`` once to every client that wants it.
 
-    ``positions``: per partition the offset of the next event, None until the log was reached once.
+    ``positions``: per partition the offset of the next event, None until the log was reached once. ``events_total``:
+    new ones since then.
     """
 
     def __init__(self, ring_events: int = RING_EVENTS) -> None:
@@ -127,11 +128,13 @@ class Hub:
         self._ring: deque[Entry] = deque()
         self._ring_events = ring_events
         self._floor: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
 
-    def begin(self, positions: dict[int, int]) -> None:
-        """Starts from these positions: the next offset of every partition of ``alerts``."""
+    def begin(self, positions: dict[int, int], ends: dict[int, int]) -> None:
+        """Starts from these positions: the next offset of every partition of ``alerts``. ``ends``: where it ends now."""
         self.positions = dict(positions)
         self._floor = dict(positions)
+        self._ends = ends
 
     def publish(self, partition: int, offset: int, value: bytes) -> None:
         """Takes the next event of a partition. One that cannot be read is counted and passed over."""
@@ -150,7 +153,7 @@ class Hub:
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
             self.unreadable_total += 1
             return
-        self.events_total += 1
+        self.events_total += offset >= self._ends.get(partition, 0)
         self._ring.append(entry)
         if len(self._ring) > self._ring_events:
             oldest = self._ring.popleft()
@@ -174,6 +177,7 @@ class Hub:
         """The log is shorter than it was (a broker that lost it): what is known of it is void, for clients too."""
         self.positions = {}
         self._floor = {}
+        self._ends = {}
         self._ring.clear()
         self._repeats.forget()
         for client in self.clients:
