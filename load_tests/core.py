@@ -66,10 +66,11 @@ def measure_machine(load: Load, checkpoint_every: int = 0) -> dict[str, Any]:
         load: the log.
         checkpoint_every: a checkpoint after so many batches of a partition is timed, too; 0: none.
     """
-    from schemas.policy import load_policy
+    from schemas.policy import Policy, load_policy
     from streams.machine import Machine
 
     policy = load_policy(b"{}")
+    assert isinstance(policy, Policy)
     warm = [Machine(partition, load.partitions, policy) for partition in range(load.partitions)]
     for batch in batches(_warm_up(load)):
         warm[batch.partition].apply(batch)

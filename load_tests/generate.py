@@ -194,10 +194,15 @@ def lines(load: Load) -> Iterator[Lines]:
 def messages(load: Load) -> Iterator[tuple[int, bytes]]:
     """Yields (partition, value) of each message, ``lines_per_message`` lines in one."""
     for run in lines(load):
-        raw = run.data.tobytes()
-        starts, ends = _message_bounds(run.ends, load.lines_per_message)
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-            yield run.partition, raw[start : end - 1]
+        yield from ((run.partition, value) for value in messages_of(run, load.lines_per_message))
+
+
+def messages_of(run: Lines, per_message: int) -> Iterator[bytes]:
+    """Yields a run's lines as messages of up to so many lines."""
+    raw = run.data.tobytes()
+    starts, ends = _message_bounds(run.ends, per_message)
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        yield raw[start : end - 1]
 
 
 def batches(load: Load, records_per_batch: int = 20_000) -> Iterator[Batch]:

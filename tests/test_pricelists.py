@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -19,21 +21,23 @@ PROFILE = {
 }
 
 
-def rows(text: str | bytes, profile: dict[str, object] | None = None, **changes: object) -> list[Row]:
+def rows(text: str | bytes, profile: Mapping[str, object] | None = None, **changes: object) -> list[Row]:
     raw = text.encode() if isinstance(text, str) else text
     made = parse_profile({**(profile or PROFILE), **changes})
     return list(convert(io.BytesIO(raw), made, NOW_MS))
 
 
-def records(text: str | bytes, profile: dict[str, object] | None = None, **changes: object) -> list[dict[str, object]]:
+def records(
+    text: str | bytes, profile: Mapping[str, object] | None = None, **changes: object
+) -> list[dict[str, object]]:
     found = rows(text, profile, **changes)
     assert all(row.record for row in found), found
     return [json.loads(row.record or b"") for row in found]
 
 
-def price(cell: str, **changes: object) -> object:
+def price(cell: str, **changes: str) -> object:
     text = f'医保编码,挂网价\n{CODE},"{cell}"\n'
-    return records(text, **changes)[0]["price"]
+    return records(text, None, **changes)[0]["price"]
 
 
 def test_a_row_becomes_a_record() -> None:
@@ -189,7 +193,7 @@ def test_unfit_profiles(given: object) -> None:
         parse_profile(given)
 
 
-def test_profiles_are_read_from_toml_and_yaml(tmp_path) -> None:
+def test_profiles_are_read_from_toml_and_yaml(tmp_path: Path) -> None:
     toml = tmp_path / "a.toml"
     toml.write_text('type = "order"\n[columns]\ncode = "编码"\n[words.kind]\n"中选" = "selected"\n')
     yaml = tmp_path / "a.yaml"

@@ -1,0 +1,175 @@
+"""From append to a consumer of ``alerts``: records at a steady rate, alerts matched to them by their first evidence.
+
+The sender notes when it hands a record to its Kafka client, a reader process when it has the alert: what lies between
+is the whole way, both clients and the broker twice.
+"""
+
+import asyncio
+import json
+import multiprocessing
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+import aiokafka
+import numpy as np
+
+from config.settings import Settings
+from config.topics import ALERTS, FEEDS
+from load_tests.generate import Load, lines, messages_of
+
+_TICK_S: Final = 0.005
+_WARM_S: Final = 3.0
+_REST_S: Final = 1.5
+_READY_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds from append to consumer. ``samples``: alerts; ``sent_per_s``: what the sender kept up."""
+
+    rate: int
+    sent_per_s: float
+    samples: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+class SplitLog:
+    """A log whose first listings are packed, and whose refreshes are single messages in turn of their partitions."""
+
+    def __init__(self, load: Load, refreshes: int) -> None:
+        self.listings = load.products * load.provinces
+        self._load = Load(
+            products=load.products,
+            provinces=load.provinces,
+            records=self.listings + refreshes,
+            partitions=load.partitions,
+            market=load.market,
+            seed=load.seed,
+            start_ms=load.start_ms,
+            odd_share=load.odd_share,
+        )
+
+    def head(self) -> Iterator[tuple[int, bytes]]:
+        """Yields the packed messages: (partition, value)."""
+        done = 0
+        for run in lines(self._load):
+            done += len(run.ends)
+            if done > self.listings:
+                return
+            yield from ((run.partition, value) for value in messages_of(run, self._load.lines_per_message))
+
+    def tail(self) -> list[tuple[int, bytes]]:
+        """Returns the single messages: (partition, value)."""
+        done = 0
+        by_partition: dict[int, list[bytes]] = {}
+        for run in lines(self._load):
+            done += len(run.ends)
+            if done > self.listings:
+                by_partition.setdefault(run.partition, []).extend(messages_of(run, 1))
+        turns = [
+            ((place + 0.5) / len(values), partition, value)
+            for partition, values in by_partition.items()
+            for place, value in enumerate(values)
+        ]
+        return [(partition, value) for _, partition, value in sorted(turns, key=lambda turn: turn[0])]
+
+
+def measure(settings: Settings, records: list[tuple[int, bytes]], rate: int) -> Latency:
+    """Sends ``records`` at ``rate`` a second and returns how long their alerts took."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    reader = context.Process(target=_reader, args=(settings, theirs), daemon=True)
+    reader.start()
+    theirs.close()
+    try:
+        if not ours.poll(_READY_S):
+            raise TimeoutError("the reader of alerts did not get to the end of the topic")
+        ours.recv()
+        sent, seconds = asyncio.run(_send(settings, records, rate))
+        time.sleep(_REST_S)
+        ours.send("stop")
+        arrivals: list[tuple[int, bytes]] = ours.recv()
+    finally:
+        reader.join(5)
+        reader.kill()
+    return _summary(sent, arrivals, rate, len(records) / seconds)
+
+
+def _summary(sent: dict[tuple[int, int], int], arrivals: list[tuple[int, bytes]], rate: int, reached: float) -> Latency:
+    warm_ns = min(sent.values()) + int(_WARM_S * 1e9)
+    late_ms = []
+    for received_ns, value in arrivals:
+        trigger = json.loads(value)["evidence"][0]
+        sent_ns = sent.get((trigger["partition"], trigger["offset"]))
+        if sent_ns is not None and sent_ns >= warm_ns:
+            late_ms.append((received_ns - sent_ns) / 1e6)
+    if not late_ms:
+        raise ValueError("no alert came of the records sent: nothing is measured")
+    p50, p90, p99 = np.percentile(late_ms, (50, 90, 99)).round(2).tolist()
+    return Latency(rate, round(reached, 1), len(late_ms), p50, p90, p99, round(max(late_ms), 2))
+
+
+async def _send(
+    settings: Settings, records: list[tuple[int, bytes]], rate: int
+) -> tuple[dict[tuple[int, int], int], float]:
+    """Returns when each (partition, offset) was handed to the client, and how long all took."""
+    producer = aiokafka.AIOKafkaProducer(
+        bootstrap_servers=settings.bootstrap.split(","),
+        acks="all",
+        enable_idempotence=settings.idempotent,
+        linger_ms=0,
+        **settings.security,
+    )
+    await producer.start()
+    handed: list[tuple[int, Any]] = []
+    started = time.monotonic()
+    try:
+        for number, (partition, value) in enumerate(records):
+            due = started + number / rate
+            if (wait := due - time.monotonic()) > 0:
+                await asyncio.sleep(max(wait, _TICK_S))
+            now_ns = time.time_ns()
+            handed.append((now_ns, await producer.send(FEEDS.name, value, partition=partition)))
+        seconds = time.monotonic() - started
+        acked = [(now_ns, await future) for now_ns, future in handed]
+    finally:
+        await producer.stop()
+    return {(meta.partition, meta.offset): now_ns for now_ns, meta in acked}, seconds
+
+
+def _reader(settings: Settings, pipe: Connection) -> None:
+    asyncio.run(_read(settings, pipe))
+
+
+async def _read(settings: Settings, pipe: Connection) -> None:
+    consumer = aiokafka.AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap.split(","),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=100,
+        max_partition_fetch_bytes=4_000_000,
+        **settings.security,
+    )
+    await consumer.start()
+    arrivals: list[tuple[int, bytes]] = []
+    ready = False
+    try:
+        consumer.assign([aiokafka.TopicPartition(ALERTS.name, number) for number in range(settings.partitions)])
+        while not (ready and pipe.poll()):
+            fetched = await consumer.getmany(timeout_ms=50 if ready else 1_000)
+            now_ns = time.time_ns()
+            if ready:
+                arrivals += [(now_ns, message.value) for messages in fetched.values() for message in messages]
+            elif not fetched:
+                ready = True
+                pipe.send("ready")
+    finally:
+        await consumer.stop()
+    pipe.send(arrivals)
