@@ -17,9 +17,8 @@ _FETCH_BYTES: Final = 8 << 20
 
 
 @asynccontextmanager
-async def _consumer(bootstrap: str, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
+async def _consumer(bootstrap: str) -> AsyncIterator[AIOKafkaConsumer]:
     consumer = AIOKafkaConsumer(
-        topic,
         bootstrap_servers=bootstrap,
         client_id="pricelink-cli",
         enable_auto_commit=False,
@@ -39,20 +38,23 @@ async def _consumer(bootstrap: str, topic: str) -> AsyncIterator[AIOKafkaConsume
         await consumer.stop()
 
 
-def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
-    found = consumer.partitions_for_topic(topic)
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
+    # `consumer.topics` asks the same and keeps the names alone; to subscribe could create the topic.
+    cluster = await consumer._client.fetch_all_metadata()  # noqa: SLF001
+    found = cluster.partitions_for_topic(topic)
     if not found:
         raise LogFault(f"there is no topic {topic} at this broker: `pricelink topics apply` makes it")
-    consumer.unsubscribe()
     return sorted(found)
 
 
 async def _chunks(bootstrap: str, topic: str, only: Iterable[int] | None) -> AsyncGenerator[list[Message], None]:
-    async with _consumer(bootstrap, topic) as consumer:
-        there = _partitions(consumer, topic)
+    async with _consumer(bootstrap) as consumer:
+        there = await _partitions(consumer, topic)
         wanted = there if only is None else [partition for partition in only if partition in there]
         left = {TopicPartition(topic, partition) for partition in wanted}
         ends: dict[TopicPartition, int] = {}
+        if not left:
+            return
         consumer.assign(list(left))
         await consumer.seek_to_beginning(*left)
         waited_until = asyncio.get_running_loop().time() + FETCH_TIMEOUT_S
@@ -99,8 +101,8 @@ def partitions_of(bootstrap: str, topic: str) -> int:
     """Returns how many partitions a topic has; raises LogFault where there is none."""
 
     async def count() -> int:
-        async with _consumer(bootstrap, topic) as consumer:
-            return len(_partitions(consumer, topic))
+        async with _consumer(bootstrap) as consumer:
+            return len(await _partitions(consumer, topic))
 
     return asyncio.run(count())
 
@@ -110,9 +112,11 @@ def read_positions(bootstrap: str, topic: str, places: Iterable[tuple[int, int]]
 
     async def read() -> dict[tuple[int, int], Message]:
         found = {}
-        async with _consumer(bootstrap, topic) as consumer:
-            _partitions(consumer, topic)
+        async with _consumer(bootstrap) as consumer:
+            there = await _partitions(consumer, topic)
             for partition, offset in places:
+                if partition not in there:
+                    continue
                 place = TopicPartition(topic, partition)
                 consumer.assign([place])
                 consumer.seek(place, offset)
