@@ -14,7 +14,6 @@ COPY streams streams
 COPY agents agents
 COPY gateway gateway
 COPY market market
-COPY load_tests load_tests
 COPY cli cli
 RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev
 

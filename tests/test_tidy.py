@@ -18,8 +18,8 @@ LAYERS = {
     "agents": {"config", "schemas", "streams"},
     "gateway": {"config", "schemas", "streams"},
     "market": {"config", "schemas", "agents"},
-    "load_tests": {"config", "schemas", "streams", "agents", "gateway", "market"},
-    "cli": {"config", "schemas", "streams", "agents", "gateway", "market", "load_tests"},
+    "load_tests": {"config", "schemas", "streams", "agents", "gateway", "market", "tests"},
+    "cli": {"config", "schemas", "streams", "agents", "gateway", "market"},
 }
 """Each package, and what it may import besides itself: one way only."""
 
@@ -31,7 +31,7 @@ IMPURE_MODULES = {
 """What a deterministic core has no use for: clocks, chance, files, networks, threads."""
 IMPURE_CALLS = {"now", "utcnow", "today", "open", "input", "getenv"}
 
-LINES_PER_MODULE = 420
+LINES_PER_MODULE = 500
 LINES_PER_FUNCTION = 100
 EMPTY_NAMES = re.compile(
     r"(?i)(^|_)(utils?|helpers?|managers?|misc|common|base)(_|$)|^Base[A-Z]|(Manager|Helper|Utils?|Base)$"
