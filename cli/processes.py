@@ -21,6 +21,7 @@ GRACE_S: Final = 8.0
 """How long the children of a stage may take to end after SIGTERM before SIGKILL."""
 TAIL_LINES: Final = 12
 """Lines of its log that are shown when a child ends by itself."""
+TAIL_COLUMNS: Final = 200
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -48,14 +49,20 @@ class Child:
     started_s: float = 0.0
     again_s: float | None = None
     failures: int = 0
+    exit_code: int | None = None
+    """Of its last end; negative: the signal that killed it."""
 
 
 @dataclass(slots=True)
 class ProcessTree:
-    """The children of this process, and where each writes its output: ``{logs}/{name}.log``."""
+    """The children of this process, and where each writes its output: ``{logs}/{name}.log``.
+
+    ``hopeless``: exit codes after which a restart would not help.
+    """
 
     logs: Path
     say: Callable[[str], None]
+    hopeless: frozenset[int] = frozenset()
     children: list[Child] = field(default_factory=list)
 
     def start(
@@ -95,17 +102,29 @@ class ProcessTree:
                 self._ended(child, code, now)
 
     def _ended(self, child: Child, code: int, now: float) -> None:
-        child.process = None
-        if not child.kept:
+        child.process, child.exit_code = None, code
+        if not child.kept or code in self.hopeless:
+            if code != 0:
+                self.say_end(child)
             return
         child.failures = 1 if now - child.started_s > STEADY_S else child.failures + 1
         wait_s = BACKOFF_S[min(child.failures, len(BACKOFF_S)) - 1]
         child.again_s = now + wait_s
+        self.say_end(child, f"starting it again in {wait_s:g} s; ")
+
+    def say_end(self, child: Child, consequence: str = "") -> None:
+        """Says how a child ended, what follows from it, and its last lines if it ended by itself."""
+        code = child.exit_code or 0
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        self.say(f"{child.name} ended ({how}); starting it again in {wait_s:g} s. Its log: {self.log_of(child)}")
+        self.say(f"{child.name} ended ({how}); {consequence}its log: {self.log_of(child)}")
         if code > 0:
             for line in self.tail(child):
-                self.say(f"  {child.name} | {line}")
+                self.say(f"  {child.name} | {line[:TAIL_COLUMNS]}")
+
+    @property
+    def given_up(self) -> Child | None:
+        """Returns a child that ended with a hopeless code, if there is one."""
+        return next((child for child in self.children if child.kept and child.exit_code in self.hopeless), None)
 
     def tail(self, child: Child) -> list[str]:
         """Returns the last lines that a child wrote."""

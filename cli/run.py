@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from agents import exits
 from agents.embedded import Child, EmbeddedUnavailable, free_port, start_broker, start_redis
 from agents.topics import WrongPartitions
 from agents.topics import apply as apply_topics
@@ -75,7 +76,7 @@ def run(options: RunOptions, say: Callable[[str], None]) -> int:
     """Runs until Ctrl-C, SIGTERM or SIGHUP; returns the exit code: 0 after a stop that was asked for."""
     logs = options.logs or jit.cache_root().parent / "logs" / time.strftime("%Y%m%d-%H%M%S")
     logs.mkdir(parents=True, exist_ok=True)
-    tree = ProcessTree(logs, say)
+    tree = ProcessTree(logs, say, frozenset({exits.CONFIG}))
     embedded: list[Child] = []
     with _signals() as stop:
         try:
@@ -128,7 +129,7 @@ def _page_port(asked: int | None) -> int:
 def _start(
     tree: ProcessTree, options: RunOptions, settings: Settings, stop: _StopFlag, say: Callable[[str], None]
 ) -> None:
-    environment = os.environ | settings.environment()
+    environment = {"PRICELINK_LOG_FORMAT": "console"} | os.environ | settings.environment()
 
     def start(name: str, *arguments: str, stage: int, instance: str | None = None) -> None:
         own = environment | {"PRICELINK_INSTANCE": instance or name}
@@ -160,6 +161,8 @@ def _watch(
     asked_s, shown, late = time.monotonic(), False, False
     while not stop.is_set:
         tree.watch()
+        if (child := tree.given_up) is not None:
+            return child.exit_code or exits.BUG
         if gone := next((child for child in embedded if not child.alive), None):
             say(f"The embedded {gone.name} ended, and what it held is gone: {gone.said() or 'it said nothing'}")
             return 1

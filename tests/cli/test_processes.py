@@ -53,7 +53,7 @@ def test_a_child_that_ends_is_said_and_started_again(tree: ProcessTree, said: li
         return child.failures >= 3
 
     until(restarted)
-    assert "broken ended (exit code 3); starting it again in 0.05 s" in said[0]
+    assert "broken ended (exit code 3); starting it again in 0.05 s; its log" in said[0]
     assert said[1] == "  broken | no luck"
     assert any("in 0.1 s" in text for text in said)
 
@@ -81,6 +81,18 @@ def test_a_child_that_is_not_kept_may_end(tree: ProcessTree, said: list[str]) ->
 
     until(ended)
     assert said == []
+
+
+def test_a_child_whose_restart_would_not_help_is_not_restarted(tmp_path: Path, said: list[str]) -> None:
+    tree = ProcessTree(tmp_path, said.append, frozenset({78}))
+    tree.start("misled", [sys.executable, "-c", "raise SystemExit(78)"], os.environ, stage=0)
+
+    def given_up() -> bool:
+        tree.watch()
+        return tree.given_up is not None
+
+    until(given_up)
+    assert said[0].startswith("misled ended (exit code 78); its log")
 
 
 def test_stop_goes_stage_by_stage_and_leaves_nothing(tree: ProcessTree, tmp_path: Path) -> None:
