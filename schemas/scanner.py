@@ -1,0 +1,289 @@
+"""The fast scanner: a batch's bytes to one RECORD row a line, in one pass (SPEC §2).
+
+The kernel decides alone on plain, valid records: flat objects without escapes in what is kept, plain numbers, any order
+of keys, any further fields. Every other line is ODD; the exact parser says what it is, and its record fills the row.
+So the two can only differ where the kernel takes a line for valid: ``tests/schemas/test_agreement.py`` looks there.
+"""
+
+from dataclasses import dataclass, field
+from struct import Struct
+from typing import Any, Final
+
+import numba
+import numpy as np
+from numba import njit
+
+from config.provinces import NO_PROVINCE
+from schemas.batches import Batch, Bytes, Rows
+from schemas.codes import murmur2, pack_supplier, partition_of_hash
+from schemas.columns import (
+    ABSENT,
+    CEILING,
+    CONTRACT,
+    DECISION,
+    DELIVERY,
+    FROM_FUTURE,
+    ITEM,
+    ODD,
+    OK,
+    ORDER,
+    PAYMENT,
+    QUOTE,
+    RECORD,
+    WRONG_PARTITION,
+)
+from schemas.octets import PADDING
+from schemas.parser import MAX_LINE_BYTES, Record, Reject, parse_line
+from schemas.policy import Policy
+from schemas.rows import NONE_OF_THEM, put_record
+from schemas.tokens import KEYS, scan_object, skip_space
+
+FUTURE_MS: Final = 300_000
+"""How far ``at`` may be ahead of the message's broker timestamp."""
+
+_LINE_BYTES_GUESS: Final = 100
+_ROOM_SHARE: Final = 64
+"""One byte in so many is set aside for decoded strings; more room is made where it is not enough."""
+
+# Where the kernel stands: int64[5].
+_MESSAGE, _AT, _LINE, _COUNT, _ODD_COUNT = range(5)
+
+_HEAD: Final = Struct("<qq")  # at_ms, seq
+_NUMBERS: Final = Struct("<qqqqqQI")  # from price_e4 to supplier_lo
+_STRINGS: Final = Struct("<qqqqqIihhhhBBBBBB")  # from code_start to the end
+_NUMBERS_AT: Final = 32
+_STRINGS_AT: Final = 104
+_NO_STRING: Final = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """A batch's lines. ``records``: a RECORD row for each that is not blank, in log order, its strings in ``data``.
+
+    ``data``: the batch's bytes, decoded strings behind them. ``rejects``, ``policies``: by index of the row.
+    """
+
+    data: Bytes
+    records: Rows
+    rejects: dict[int, Reject] = field(default_factory=dict)
+    policies: dict[int, Policy] = field(default_factory=dict)
+
+
+@njit(cache=True, nogil=True)
+def find_line_end(data: Any, at: int, end: int) -> int:
+    """Returns where the line that goes on at ``at`` ends: at its line feed, or at the end of the message."""
+    while at < end and data[at] != 0x0A:
+        at += 1
+    return at
+
+
+@njit(cache=True, nogil=True)
+def scan_lines(data: Any, messages: Any, rows: Any, tokens: Any, state: Any) -> bool:
+    """Makes rows of the lines of messages (int64[n, 4], as MESSAGE) from where ``state`` stands; False: no row is left."""
+    count = state[_COUNT]
+    for message in range(state[_MESSAGE], messages.shape[0]):
+        end = messages[message, 1]
+        at = state[_AT] if state[_AT] >= 0 else messages[message, 0]
+        line = state[_LINE]
+        state[_AT] = -1
+        state[_LINE] = 0
+        while at < end:
+            start = at
+            at = skip_space(data, at)
+            if at >= end:
+                break
+            if data[at] == 0x0A:
+                at += 1
+                line += 1
+                continue
+            if count == rows.size:
+                state[_MESSAGE] = message
+                state[_AT] = start
+                state[_LINE] = line
+                state[_COUNT] = count
+                return False
+            row = rows[count]
+            close, present = scan_object(data, at, tokens)
+            line_end = end
+            valid = False
+            if 0 <= close <= end:
+                line_end = min(skip_space(data, close), end)
+                valid = (
+                    (line_end == end or data[line_end] == 0x0A)
+                    and line_end - start <= MAX_LINE_BYTES
+                    and put_record(data, tokens, present, row)
+                )
+            if not valid:
+                line_end = find_line_end(data, start, end)
+                row.reason = ODD
+                state[_ODD_COUNT] += 1
+            row.offset = messages[message, 2]
+            row.broker_ts_ms = messages[message, 3]
+            row.line = line
+            row.line_start = start
+            row.line_end = line_end
+            count += 1
+            line += 1
+            at = line_end + 1
+    state[_COUNT] = count
+    return True
+
+
+@njit(cache=True, nogil=True)
+def admit(records: Any, partition: int, partitions: int) -> None:
+    """Marks valid records that are from the future, or whose code belongs to another partition (SPEC §2)."""
+    for index in range(records.size):
+        record = records[index]
+        if record.reason != OK:
+            continue
+        if record.at_ms > record.broker_ts_ms + FUTURE_MS:
+            record.reason = FROM_FUTURE
+        elif record.code_length > 0 and partition_of_hash(record.hash, partitions) != partition:
+            record.reason = WRONG_PARTITION
+
+
+def scan(batch: Batch) -> Scanned:
+    """Returns the lines of a batch; lines of nothing but space, tab and CR are numbered, but are none."""
+    size = batch.data.size
+    data = np.empty(size + PADDING + size // _ROOM_SHARE, np.uint8)
+    data[:size] = batch.data
+    data[size : size + PADDING] = 0
+    messages = np.array(batch.messages).view(np.int64).reshape(-1, 4)
+    rows = np.empty(max(len(messages), size // _LINE_BYTES_GUESS) + 1, RECORD).view(np.recarray)
+    tokens = np.zeros((len(KEYS), 4), np.int64)
+    state = np.zeros(5, np.int64)
+    state[_AT] = -1
+    # Without JIT the kernel reads bytes, whose elements are Python's own integers (see schemas.octets).
+    source = data.tobytes() if numba.config.DISABLE_JIT else data
+    with np.errstate(over="ignore"):  # the same: the words of eight bytes are meant to wrap
+        while not scan_lines(source, messages, rows, tokens, state):
+            rows = np.concatenate([rows, np.empty(rows.size, RECORD)]).view(np.recarray)
+    scanned = Scanned(data, rows[: state[_COUNT]])
+    return _with_odd_lines(scanned, size + PADDING) if state[_ODD_COUNT] else scanned
+
+
+def _with_odd_lines(scanned: Scanned, end: int) -> Scanned:
+    """Returns the lines with the odd ones filled by the exact parser; strings go behind ``end``."""
+    data, rows = scanned.data, scanned.records
+    source, target = data.data, rows.view(np.uint8).data
+    odd = np.flatnonzero(rows["reason"] == ODD)
+    decoded = bytearray()
+    for index, start, stop in zip(
+        odd.tolist(), rows["line_start"][odd].tolist(), rows["line_end"][odd].tolist(), strict=True
+    ):
+        line = bytes(source[start:stop])
+        parsed = parse_line(line)
+        at = index * RECORD.itemsize
+        if isinstance(parsed, Reject):
+            scanned.rejects[index] = parsed
+            _pack_reject(target, at, parsed)
+        else:
+            _pack_record(target, at, parsed, _Strings(line, start, decoded, end))
+            if parsed.policy is not None:
+                scanned.policies[index] = parsed.policy
+    if not decoded:
+        return scanned
+    if end + len(decoded) > data.size:
+        data = np.concatenate([data[:end], np.empty(len(decoded), np.uint8)])
+    data[end : end + len(decoded)] = np.frombuffer(decoded, np.uint8)
+    return Scanned(data, rows, scanned.rejects, scanned.policies)
+
+
+@dataclass(slots=True)
+class _Strings:
+    """Where a line's strings are: as they stand in the line, which is at ``start``, else decoded, from ``end`` on."""
+
+    line: bytes
+    start: int
+    decoded: bytearray
+    end: int
+
+    def place(self, text: str | None) -> tuple[int, int]:
+        """Returns start and length of a string in the data; of no length where it is absent."""
+        if not text:
+            return _NO_STRING
+        written = text.encode()
+        at = self.line.find(written)
+        if at >= 0:
+            return self.start + at, len(written)
+        self.decoded += written
+        return self.end + len(self.decoded) - len(written), len(written)
+
+
+def _pack_reject(target: memoryview, at: int, reject: Reject) -> None:
+    _HEAD.pack_into(target, at, 0, 0)
+    _NUMBERS.pack_into(target, at + _NUMBERS_AT, *(0,) * 7)
+    _STRINGS.pack_into(target, at + _STRINGS_AT, *(0,) * 11, 0, reject.record_type, NO_PROVINCE, reject.reason, 0, 0)
+
+
+def _or_absent(value: int | None) -> int:
+    return ABSENT if value is None else value
+
+
+def _pack_record(target: memoryview, at: int, record: Record, strings: _Strings) -> None:
+    """Writes a record into its row; what the kernel has filled already (position, place of the line) stays."""
+    index = record.type
+    amount_e4, quantity, from_ms, until_ms = (
+        record.price_e4,
+        record.quantity,
+        record.effective_ms,
+        record.valid_until_ms,
+    )
+    number, word, second_word = record.pack_size, 0, 0
+    key, second = record.order_id, record.contract_id
+    if index == QUOTE:
+        word, second_word = record.kind or 0, record.status or 0
+    elif index == ITEM:
+        number, second = record.device_class or 0, record.moved_to
+        word, second_word = int(record.special_drug is True), record.status or 0
+    elif index == CONTRACT:
+        quantity, from_ms, until_ms = record.agreed_quantity, record.starts_ms, record.ends_ms
+        number, key, second = record.delivery_hours, record.contract_id, None
+    elif index == ORDER:
+        word = record.channel or 0
+        second_word = NONE_OF_THEM if record.bargained_by is None else record.bargained_by
+    elif index == DELIVERY:
+        from_ms, second = record.accepted_ms, record.delivery_id
+    elif index == PAYMENT:
+        amount_e4, word = record.paid_total_e4, record.payer or 0
+    elif index == DECISION:
+        word, key, second = record.action or 0, record.alert_id, record.actor
+    assert index != CEILING or amount_e4 == record.per_piece_e4
+    supplier = pack_supplier(record.supplier) if record.supplier else (0, 0)
+    _HEAD.pack_into(target, at, record.at_ms, record.seq)
+    _NUMBERS.pack_into(
+        target,
+        at + _NUMBERS_AT,
+        _or_absent(amount_e4),
+        _or_absent(quantity),
+        _or_absent(record.per_piece_e4),
+        _or_absent(from_ms),
+        _or_absent(until_ms),
+        *supplier,
+    )
+    code_start, code_length = strings.place(record.code)
+    id_start, id_length = strings.place(record.id)
+    key_start, key_length = strings.place(key)
+    second_start, second_length = strings.place(second)
+    institution_start, institution_length = strings.place(record.institution)
+    _STRINGS.pack_into(
+        target,
+        at + _STRINGS_AT,
+        code_start,
+        id_start,
+        key_start,
+        second_start,
+        institution_start,
+        murmur2(record.code.encode()) if record.code else 0,
+        _or_absent(number),
+        key_length,
+        second_length,
+        institution_length,
+        id_length,
+        code_length,
+        index,
+        NO_PROVINCE if record.province is None else record.province,
+        OK,
+        word,
+        second_word,
+    )
