@@ -50,8 +50,17 @@ async def reader(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaCo
         await asyncio.wait_for(consumer.start(), CHECK_S)
         yield consumer
     finally:
+        await _stop(consumer)
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
+    # While the broker is away, stop() fails with the cancellation of its own tasks, before it has closed the client.
+    stopping = asyncio.create_task(consumer.stop())
+    await asyncio.wait({stopping}, timeout=CHECK_S)
+    if not stopping.done() or stopping.cancelled() or stopping.exception():
+        stopping.cancel()
         with suppress(*BROKER_FAULTS):
-            await asyncio.wait_for(consumer.stop(), CHECK_S)
+            await asyncio.wait_for(consumer._client.close(), CHECK_S)  # noqa: SLF001
 
 
 class AlertsTopic:
@@ -117,13 +126,32 @@ class AlertsTopic:
 
     async def _seek(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
         first = await asyncio.wait_for(consumer.beginning_offsets(partitions), CHECK_S)
+        end = await asyncio.wait_for(consumer.end_offsets(partitions), CHECK_S)
         known = self._hub.positions
+        if known is not None and not await self._goes_on(consumer, known, end):
+            log.warning("topic %s at %s began anew: clients start over", self.topic, self.bootstrap)
+            self._hub.begin_anew()
+            known = None
         if known is None:
-            end = await asyncio.wait_for(consumer.end_offsets(partitions), CHECK_S)
             known = {each.partition: max(first[each], end[each] - TAIL_EVENTS) for each in partitions}
             self._hub.begin(known, {each.partition: end[each] for each in partitions})
         for each in partitions:
             consumer.seek(each, max(known.get(each.partition, 0), first[each]))
+
+    async def _goes_on(
+        self, consumer: AIOKafkaConsumer, known: dict[int, int], end: dict[TopicPartition, int]
+    ) -> bool:
+        """Tells whether this is still the log that was read up to ``known``, not one that a broker lost and began anew.
+
+        The embedded broker may name an end that is too small: the last message read must be there, then.
+        """
+        doubtful = {each for each, offset in end.items() if known.get(each.partition, 0) > offset}
+        for each in doubtful:
+            consumer.seek(each, known[each.partition] - 1)
+        deadline = asyncio.get_running_loop().time() + CHECK_S
+        while doubtful and asyncio.get_running_loop().time() < deadline:
+            doubtful -= set(await consumer.getmany(*doubtful, timeout_ms=200, max_records=1))
+        return not doubtful
 
     async def read_again(self, cursor: dict[int, int], until: dict[int, int], wanted: Filter) -> AsyncIterator[bytes]:
         """Gives the messages from ``cursor`` up to ``until`` (both next offsets), repeats dropped.

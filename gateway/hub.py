@@ -141,7 +141,8 @@ class Hub:
         if self.positions is None:
             self.positions = {}
         if offset < self.positions.get(partition, 0):
-            self._begin_anew()
+            self.begin_anew()
+            self.positions = {}
         self.positions[partition] = offset + 1
         self._floor.setdefault(partition, offset)
         try:
@@ -173,9 +174,9 @@ class Hub:
             frame=frame_of("alert", value, format_cursor(self.positions)),
         )
 
-    def _begin_anew(self) -> None:
-        """The log is shorter than it was (a broker that lost it): what is known of it is void, for clients too."""
-        self.positions = {}
+    def begin_anew(self) -> None:
+        """The log is shorter than it was (a broker lost it): what is known of it is void, for clients, too."""
+        self.positions = None
         self._floor = {}
         self._ends = {}
         self._ring.clear()

@@ -1,5 +1,6 @@
 // The live stream and the list of open alerts: connect, resume, and catch up after whatever was away.
 
+import { ui } from "./words.js";
 import { forgetEverything, state, takeEvent, takeOpen } from "./state.js";
 
 const SILENT_MS = 6000; // counters come every second: this long without is a dead connection
@@ -144,11 +145,13 @@ export async function ask(address) {
   try {
     answer = await fetch(address, { headers: { Accept: "application/json" } });
   } catch {
-    throw new Error("gateway");
+    throw new Error(ui("stalled"));
   }
   const body = await answer.json().catch(() => ({}));
   if (answer.ok) return body;
-  const error = new Error(body.error ? `${body.error.what} (${body.error.where}). ${body.error.remedy}` : `HTTP ${answer.status}`);
+  const told = body.error;
+  const error = new Error(told ? `${told.what} (${told.where}). ${told.remedy}` : `HTTP ${answer.status}`);
+  if (told?.code === "redis_away") error.message = ui("redis_away", { where: told.where });
   error.status = answer.status;
   throw error;
 }

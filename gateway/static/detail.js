@@ -84,10 +84,9 @@ export function draw() {
 }
 
 function failed() {
-  const text = problem.message === "gateway" ? ui("stalled") : problem.message;
   return [
     problem.status === 404 ? `${ui("no_such_alert")}: ` : "",
-    ui("detail_failed", { what: text }),
+    ui("detail_failed", { what: problem.message }),
     " ",
     h("button", { type: "button", class: "link", onclick: load }, ui("retry")),
   ];

@@ -18,7 +18,9 @@ export class Rows {
     this.paused = false;
     this.space = h("div", { class: "rows-space" });
     host.append(this.space);
-    this.pool = [];
+    this.shown = new Map(); // item → its row
+    this.hidden = [];
+    this.made = 0;
     this.drawnAt = 0;
     this.name = `rows-${label}`;
     host.addEventListener("scroll", () => this.onScroll(), { passive: true });
@@ -115,53 +117,57 @@ export class Rows {
     const seen = Math.ceil(this.host.clientHeight / height) + SPARE;
     const first = Math.max(0, Math.min(Math.floor(this.host.scrollTop / height) - SPARE / 2, this.items.length - seen));
     this.space.style.height = `${this.items.length * height}px`;
-    while (this.pool.length < seen) this.pool.push(this.newRow());
-    for (let step = 0; step < this.pool.length; step += 1) {
-      const index = first + step;
-      const row = this.pool[index % this.pool.length];
-      if (step >= seen || index >= this.items.length) this.hide(this.pool[index % this.pool.length]);
-      else this.place(row, index, height);
-    }
-    const active = this.pool.find((row) => row.index === this.active && !row.element.hidden);
-    if (active && this.active >= 0) this.host.setAttribute("aria-activedescendant", active.element.id);
+    const wanted = this.items.slice(first, first + seen);
+    this.reuse(wanted);
+    wanted.forEach((item, step) => this.place(this.shown.get(item), item, first + step, height));
+    const active = this.shown.get(this.items[this.active]);
+    if (active) this.host.setAttribute("aria-activedescendant", active.element.id);
     else this.host.removeAttribute("aria-activedescendant");
     this.host.setAttribute("aria-label", this.host.dataset.label ?? "");
   }
 
+  // Rows whose items are still in sight only move; the others are filled anew.
+  reuse(wanted) {
+    const now = new Set(wanted);
+    const language = document.documentElement.lang;
+    const spare = [];
+    for (const [item, row] of this.shown) {
+      if (now.has(item) && row.language === language) continue;
+      this.shown.delete(item);
+      spare.push(row);
+    }
+    for (const row of this.hidden.splice(0)) spare.push(row);
+    for (const item of wanted) {
+      if (this.shown.has(item)) continue;
+      const row = spare.pop() ?? this.newRow();
+      row.language = language;
+      this.fill(row.element, item);
+      this.shown.set(item, row);
+    }
+    for (const row of spare) {
+      row.element.hidden = true;
+      this.hidden.push(row);
+    }
+  }
+
   newRow() {
-    const element = h("div", { class: "row", role: "option", id: `${this.name}-${this.pool.length}`, hidden: true });
-    const row = { element, index: -1, shown: null };
+    this.made += 1;
+    const element = h("div", { class: "row", role: "option", id: `${this.name}-${this.made}` });
+    const row = { element, index: -1, language: null };
     element.addEventListener("click", () => this.pick(row.index));
     this.space.append(element);
     return row;
   }
 
-  hide(row) {
-    row.element.hidden = true;
-    row.index = -1;
-    row.shown = null;
-  }
-
-  place(row, index, height) {
-    const item = this.items[index];
-    const key = this.key(item);
-    if (row.shown !== item || row.language !== document.documentElement.lang) {
-      row.shown = item;
-      row.language = document.documentElement.lang;
-      this.fill(row.element, item);
-    }
+  place(row, item, index, height) {
     row.index = index;
     row.element.hidden = false;
     row.element.style.transform = `translateY(${index * height}px)`;
     row.element.style.height = `${height}px`;
     row.element.classList.toggle("active", index === this.active);
-    row.element.setAttribute("aria-selected", String(this.selected !== null && key !== null && this.isSelected(item)));
+    row.element.setAttribute("aria-selected", String(item.alert_id === this.selected));
     row.element.setAttribute("aria-setsize", this.items.length);
     row.element.setAttribute("aria-posinset", index + 1);
-  }
-
-  isSelected(item) {
-    return item.alert_id === this.selected;
   }
 
   select(alertId) {

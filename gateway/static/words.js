@@ -94,11 +94,11 @@ export function count(number) {
   return number >= 1e6 ? `${(number / 1e6).toFixed(2)}M` : Math.round(number).toLocaleString("en-US");
 }
 
-// "1234.5000" as ¥1,234.50: at least two decimals, more only where they are not zero.
+// "1234.5000" as ¥1,234.50: two decimals, or all four where they say something.
 export function yuan(text) {
   if (text === undefined || text === null) return "–";
   const [whole, decimals = ""] = String(text).split(".");
-  const kept = decimals.replace(/0+$/, "").padEnd(2, "0");
+  const kept = decimals.replace(/0+$/, "").length > 2 ? decimals.padEnd(4, "0") : decimals.slice(0, 2).padEnd(2, "0");
   return `¥${whole.replace(/\B(?=(\d{3})+$)/g, ",")}.${kept}`;
 }
 
