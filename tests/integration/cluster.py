@@ -1,0 +1,162 @@
+"""An embedded broker with our topics, and worker processes on it that can be killed."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+import redis.asyncio
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from agents import topics
+from agents.embedded import Embedded
+from agents.record_batches import batch_of
+from config.settings import Settings
+from config.topics import FEEDS
+from schemas.batches import Batch
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FAKE = "from tests.agents.fake_machine import FakeMachine as machine"
+REAL = "machine = None"
+_PATIENCE_S = 60.0
+
+
+@dataclass(slots=True)
+class Cluster:
+    """The broker, Redis, and settings that lead to them. A context manager."""
+
+    settings: Settings
+    embedded: Embedded
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @classmethod
+    def make(cls, **options: Any) -> "Cluster":
+        embedded = Embedded().start()
+        settings = Settings(
+            broker_kind="embedded", bootstrap=embedded.bootstrap, redis_url=embedded.redis_url, **options
+        )
+        topics.apply(settings)
+        return cls(settings, embedded)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        self.embedded.stop()
+
+    def start(self, code: str, name: str) -> subprocess.Popen[bytes]:
+        """Starts Python code as a process of its own, with the cluster's settings."""
+        environment = {**os.environ, **self.settings.environment(), "PRICELINK_INSTANCE": name, "PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=ROOT)
+        self.processes.append(process)
+        return process
+
+    def start_worker(self, machine: str, name: str = "w") -> subprocess.Popen[bytes]:
+        return self.start(
+            f"import sys; from agents.worker import run; from config.settings import settings; {machine}; "
+            "sys.exit(run(settings(), machine))",
+            name,
+        )
+
+    def start_read_model(self, *, rebuild: bool = False) -> subprocess.Popen[bytes]:
+        return self.start(
+            f"import sys; from agents.read_model import run; from config.settings import settings; "
+            f"sys.exit(run(settings(), rebuild={rebuild}))",
+            "r",
+        )
+
+
+async def at_work(cluster: Cluster, *names: str) -> None:
+    """Waits until each named worker has told Redis that it has partitions, and together they have all."""
+    client = redis.asyncio.from_url(cluster.settings.redis_url)
+    deadline = time.monotonic() + _PATIENCE_S
+    try:
+        while True:
+            told = [orjson.loads(value) for name in names if (value := await client.get(f"pl:worker:{name}"))]
+            shares = [set(status["partitions"]) for status in told]
+            if len(shares) == len(names) and all(shares) and sum(map(len, shares)) == cluster.settings.partitions:
+                return
+            assert time.monotonic() < deadline, f"{names}: {told}"
+            await asyncio.sleep(0.1)
+    finally:
+        await client.aclose()
+
+
+def stop(process: subprocess.Popen[bytes], within_s: float = 15.0) -> tuple[int, float]:
+    """SIGTERM; returns the exit code and the seconds it took."""
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    return process.wait(within_s), time.monotonic() - began
+
+
+async def produce(settings: Settings, messages: Iterator[tuple[int, bytes | None, bytes]] | list[Any]) -> None:
+    """Writes (partition, key, value) to feeds, in their order within a partition."""
+    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap, linger_ms=1)
+    await producer.start()
+    try:
+        sent = [
+            await producer.send(FEEDS.name, value, key=key, partition=partition) for partition, key, value in messages
+        ]
+        await asyncio.gather(*sent)
+    finally:
+        await producer.stop()
+
+
+async def read(settings: Settings, topic: str, at_least: dict[int, int] | None = None) -> dict[int, list[Any]]:
+    """Reads a topic from its start until each partition has ``at_least`` messages and nothing more comes."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap, auto_offset_reset="earliest", fetch_max_wait_ms=50)
+    await consumer.start()
+    places = [TopicPartition(topic, number) for number in range(settings.partitions)]
+    found: dict[int, list[Any]] = {place.partition: [] for place in places}
+    wanted = at_least or {}
+    try:
+        consumer.assign(places)
+        deadline = time.monotonic() + _PATIENCE_S
+        quiet = 0
+        while quiet < 3 or any(len(found[number]) < count for number, count in wanted.items()):
+            fetched = await consumer.getmany(timeout_ms=200)
+            quiet = 0 if fetched else quiet + 1
+            for place, records in fetched.items():
+                found[place.partition] += records
+            assert time.monotonic() < deadline, f"{topic}: {({n: len(r) for n, r in found.items()})} of {wanted}"
+    finally:
+        await consumer.stop()
+    return found
+
+
+async def committed(settings: Settings) -> dict[int, int]:
+    """Returns the worker group's committed offsets of feeds."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap, group_id=settings.worker_group, enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        places = [TopicPartition(FEEDS.name, number) for number in range(settings.partitions)]
+        consumer.assign(places)
+        return {place.partition: await consumer.committed(place) or 0 for place in places}
+    finally:
+        await consumer.stop()
+
+
+async def until_committed(settings: Settings, wanted: dict[int, int], within_s: float = _PATIENCE_S) -> None:
+    deadline = time.monotonic() + within_s
+    while (found := await committed(settings)) != wanted:
+        assert time.monotonic() < deadline, f"committed {found}, wanted {wanted}"
+        await asyncio.sleep(0.2)
+
+
+def batch(partition: int, records: list[Any]) -> Batch:
+    return batch_of(partition, records)
