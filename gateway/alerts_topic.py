@@ -138,9 +138,7 @@ class AlertsTopic:
         for each in partitions:
             consumer.seek(each, max(known.get(each.partition, 0), first[each]))
 
-    async def _goes_on(
-        self, consumer: AIOKafkaConsumer, known: dict[int, int], end: dict[TopicPartition, int]
-    ) -> bool:
+    async def _goes_on(self, consumer: AIOKafkaConsumer, known: dict[int, int], end: dict[TopicPartition, int]) -> bool:
         """Tells whether this is still the log that was read up to ``known``, not one that a broker lost and began anew.
 
         The embedded broker may name an end that is too small: the last message read must be there, then.

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from config.provinces import PROVINCE_CODES
+from config.topics import ALERTS
 from gateway.filters import OPEN_BANDS, Filter
 from schemas.columns import KINDS
 
@@ -25,6 +26,7 @@ IDS_SEARCHED: Final = 200_000
 HISTORY_EVENTS: Final = 100
 WORKERS_SOUGHT_EVERY_S: Final = 10.0
 """Finding workers walks over Redis's keys: seldom. A known worker's figures are read every time."""
+NO_WORKER_SOUGHT_EVERY_S: Final = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +49,16 @@ class OpenAlerts:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the counters of the page are made of. ``workers``: each worker's own figures. ``market``: the demo's."""
+    """What the counters of the page are made of.
+
+    ``workers``: each worker's own figures. ``market``: the demo's. ``reached``: per partition of ``alerts`` the offset
+    up to which Redis has taken it in.
+    """
 
     counts: dict[Cell, int]
     workers: list[dict[str, Any]] = field(default_factory=list)
     market: dict[str, Any] | None = None
+    reached: dict[int, int] = field(default_factory=dict)
 
 
 def _rank(cell: Cell) -> tuple[int, int, str]:
@@ -87,20 +94,22 @@ class ReadModel:
                 counts[kind, province, band] = int(number)
         return counts
 
-    async def figures(self) -> Figures:
-        """Returns the counters of this moment."""
+    async def figures(self, partitions: Sequence[int] = ()) -> Figures:
+        """Returns the counters of this moment. ``partitions``: of ``alerts``, whose progress is asked for."""
         counts = await self.counts()
         now = time.monotonic()
-        if now - self._workers_sought_at > WORKERS_SOUGHT_EVERY_S or not self._workers:
+        if now - self._workers_sought_at > (WORKERS_SOUGHT_EVERY_S if self._workers else NO_WORKER_SOUGHT_EVERY_S):
             self._workers_sought_at = now
             self._workers = sorted([key async for key in self._redis.scan_iter("pl:worker:*", count=1_000)])
-        values = await self._redis.mget(["pl:market", *self._workers])
+        offsets = [f"pl:offset:{ALERTS.name}:{partition}" for partition in partitions]
+        market, *values = await self._redis.mget(["pl:market", *offsets, *self._workers])
+        reached = {number: int(value) for number, value in zip(partitions, values, strict=False) if value}
         workers = [
             worker | {"instance": key.decode().removeprefix("pl:worker:")}
-            for key, value in zip(self._workers, values[1:], strict=True)
+            for key, value in zip(self._workers, values[len(offsets) :], strict=True)
             if value and (worker := _object(value))
         ]
-        return Figures(counts, workers, _object(values[0]) if values[0] else None)
+        return Figures(counts, workers, _object(market) if market else None, reached)
 
     async def open_alerts(self, wanted: Filter, code: str, limit: int, cursor: str | None) -> OpenAlerts:
         """Returns a page of open alerts. ``code``: part of a product code. ``cursor``: the last page's.

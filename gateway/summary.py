@@ -54,7 +54,7 @@ class Summary:
         self._events.append(self._hub.events_total)
         try:
             async with asyncio.timeout(ANSWER_S):
-                self._figures = await self._read_model.figures()
+                self._figures = await self._read_model.figures(sorted(self._hub.positions or {}))
         except REDIS_FAULTS as error:
             if self.problem is None:
                 log.warning("Redis at %s does not answer: %s; trying again", self._redis_url, error)
@@ -85,6 +85,7 @@ class Summary:
             "simulated": self._figures.market,
             "open": totals(self._figures.counts),
             "events_per_s": self._events_per_s(),
+            "read_model_lag": self._read_model_lag(),
             "clients": len(self._hub.clients),
             "workers": workers,
             "records_per_s": _sum(workers, "records_per_s"),
@@ -96,6 +97,11 @@ class Summary:
                 {str(worker["policy_version"]) for worker in workers if worker.get("policy_version")}
             ),
         }
+
+    def _read_model_lag(self) -> int:
+        """Events that were streamed and are not in Redis yet: while there are many, open alerts are old ones."""
+        streamed = self._hub.positions or {}
+        return sum(max(0, streamed.get(number, 0) - offset) for number, offset in self._figures.reached.items())
 
     def _events_per_s(self) -> float:
         if len(self._events) < 2:

@@ -5,6 +5,7 @@ import { countCells, state, total } from "./state.js";
 import { bandsWorstFirst, bandSymbol, count, fullTime, ui, word } from "./words.js";
 
 const POINTS = 60;
+const LATE_EVENTS = 500; // the read model may trail the stream by so many before the page says so
 const rates = [];
 
 export function drawHeader() {
@@ -44,6 +45,7 @@ function drawFaults() {
   } else if (summary) {
     if (!summary.redis.ok) faults.push(["fault", ui("redis_away", { where: summary.redis.where })]);
     if (!summary.broker.ok) faults.push(["fault", ui("broker_away", { where: summary.broker.where })]);
+    if (summary.read_model_lag > LATE_EVENTS) faults.push(["fault", ui("read_model_late", { n: count(summary.read_model_lag) })]);
     if (summary.redis.ok && !summary.workers.length) faults.push(["fault", ui("no_worker")]);
     if (state.loadProblem && summary.redis.ok) faults.push(["fault", ui("load_failed", { what: state.loadProblem })]);
   }

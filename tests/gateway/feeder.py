@@ -123,7 +123,13 @@ class Story:
             return await self.next()
         self._opened[slot] = self._opened.get(slot, 0) + 1
         alert_id = f"{slot}:{self._opened[slot]}"
-        event: Event = {"event_id": f"{alert_id}/1", "alert_id": alert_id, "revision": 1, "kind": kind, "change": "opened"}
+        event: Event = {
+            "event_id": f"{alert_id}/1",
+            "alert_id": alert_id,
+            "revision": 1,
+            "kind": kind,
+            "change": "opened",
+        }
         event["change"] = "observed" if kind == "bargain" else "opened"
         if kind in (*PriceKinds, "bargain"):
             await self._price(event, code, province, now)
@@ -136,7 +142,9 @@ class Story:
 
     async def _price(self, event: Event, code: str, province: str, now: datetime) -> None:
         kind = event["kind"]
-        target = self._random.choice((9_800, 123_400, 1_000_0000, 2_480_0000, 18_600_0000)) + self._random.randrange(9_000)
+        target = self._random.choice((9_800, 123_400, 1_000_0000, 2_480_0000, 18_600_0000)) + self._random.randrange(
+            9_000
+        )
         over = 1 + self._random.choice((0.02, 0.04, 0.08, 0.15, 0.31, 0.9, 2.5)) * (1 + self._random.random()) / 2
         price = int(target * over)
         other = self._random.choice([each for each in PROVINCE_CODES if each != province])
@@ -145,11 +153,22 @@ class Story:
         own = await self._quote(code, province, price, now)
         reference = await self._quote(code, other, target, now)
         excess_bp = (price - target) * 10_000 // target
-        band = "red" if excess_bp >= 2000 or kind in ("price_hold", "ceiling_breach") else "yellow" if excess_bp >= 500 else "blue"
+        band = (
+            "red"
+            if excess_bp >= 2000 or kind in ("price_hold", "ceiling_breach")
+            else "yellow"
+            if excess_bp >= 500
+            else "blue"
+        )
         rule, where = {"ceiling_breach": ("ceiling", province)}.get(kind, ("lowest", other))
         reasons = {"price_hold": ("unit_mismatch", "outlier_low"), "bargain": ("above_lowest",)}
         reason = self._random.choice(reasons.get(kind, ("reference_fell", "new_listing", "own_price_rose")))
-        event |= {"reason": reason, "source_id": f"js-{self._random.randrange(10**6)}", "code": code, "province": province}
+        event |= {
+            "reason": reason,
+            "source_id": f"js-{self._random.randrange(10**6)}",
+            "code": code,
+            "province": province,
+        }
         event |= {"supplier": self._supplier()}
         event |= {"institution": "省人民医院"} if kind == "bargain" else {}
         event |= {"band": band, "previous_band": None, "price": money(price)}
@@ -161,7 +180,14 @@ class Story:
 
     async def _supply(self, event: Event, code: str, province: str, now: datetime) -> None:
         kind = event["kind"]
-        record = {"type": "order", "province": province, "code": code, "at": stamp(now), "order_id": "PO-1", "quantity": 100}
+        record = {
+            "type": "order",
+            "province": province,
+            "code": code,
+            "at": stamp(now),
+            "order_id": "PO-1",
+            "quantity": 100,
+        }
         event |= {"code": code, "province": province}
         if kind != "channel_gap":
             event |= {"supplier": self._supplier(), "institution": "省立医院"}
@@ -175,7 +201,9 @@ class Story:
 
     async def _change(self, index: int) -> Event | None:
         before = self.open[index]
-        change = self._random.choices(("revised", "escalated", "eased", "resolved", "overdue"), weights=(3, 2, 2, 5, 1))[0]
+        change = self._random.choices(
+            ("revised", "escalated", "eased", "resolved", "overdue"), weights=(3, 2, 2, 5, 1)
+        )[0]
         if before["kind"] not in PriceKinds or (before["kind"] != "price_adjustment" and change != "resolved"):
             change = "resolved"
         bands = ("blue", "yellow", "red")
@@ -183,7 +211,9 @@ class Story:
         if (change == "escalated" and rank == 2) or (change == "eased" and rank == 0):
             return None
         now = datetime.now(UTC)
-        band = {"resolved": None, "escalated": bands[min(rank + 1, 2)], "eased": bands[rank - 1]}.get(change, before["band"])
+        band = {"resolved": None, "escalated": bands[min(rank + 1, 2)], "eased": bands[rank - 1]}.get(
+            change, before["band"]
+        )
         reason = {
             "resolved": "own_price_fell", "escalated": "reference_fell", "eased": "own_price_fell",
             "revised": "reference_fell", "overdue": "policy_deadline",

@@ -1,0 +1,234 @@
+"""Stand-ins for Redis, the broker and the log, and a gateway around them that speaks real HTTP."""
+
+import asyncio
+import fnmatch
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import orjson
+import uvicorn
+from fastapi import FastAPI
+
+from config.settings import Settings
+from gateway.alerts_topic import AlertsTopic
+from gateway.app import create_app
+from gateway.evidence import Evidence, Line, Position
+from gateway.hub import Hub
+from gateway.read_model import ReadModel
+from gateway.sources import Sources
+from gateway.summary import Summary
+
+Event = dict[str, Any]
+SETTINGS = Settings(redis_url="redis://:secret@redis.test:6379/0", bootstrap="broker.test:9092")
+
+
+def event(
+    number: int = 1,
+    revision: int = 1,
+    *,
+    kind: str = "price_adjustment",
+    province: str = "320000",
+    code: str = "C09100100000000211790000049",
+    change: str = "opened",
+    band: str | None = "red",
+    previous_band: str | None = None,
+) -> Event:
+    alert_id = f"{kind}:{code}:{province}:{number}"
+    return {
+        "event_id": f"{alert_id}/{revision}", "alert_id": alert_id, "revision": revision, "kind": kind, "change": change,
+        "reason": "reference_fell", "code": code, "province": province, "supplier": "91320000MA1XXXXX1A", "band": band,
+        "previous_band": previous_band, "price": "1200.0000",
+        "reference": {"price": "1000.0000", "rule": "lowest", "provinces": ["370000"]}, "target_price": "1000.0000",
+        "excess_bp": 2000, "high_value": False, "due_at": "2026-01-31T00:00:01.000Z", "at": "2026-01-01T00:00:01.000Z",
+        "evidence": [{"partition": 0, "offset": 1, "line": 0}, {"partition": 0, "offset": 0, "line": 0}],
+        "policy_version": "44136fa355b3678a",
+    }  # fmt: skip
+
+
+class FakeRedis:
+    """The few commands of Redis that the gateway uses, in memory. ``away``: every command fails."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, Any] = {}
+        self.away = False
+
+    def _get(self, key: str | bytes, empty: Any) -> Any:
+        if self.away:
+            raise ConnectionRefusedError("Connection refused")
+        return self.data.get(key.decode() if isinstance(key, bytes) else key, empty)
+
+    async def ping(self) -> bool:
+        self._get("", None)
+        return True
+
+    async def aclose(self) -> None:
+        pass
+
+    async def hgetall(self, key: str) -> dict[bytes, bytes]:
+        return {name.encode(): value for name, value in self._get(key, {}).items()}
+
+    async def hmget(self, key: str, names: Sequence[str]) -> list[bytes | None]:
+        return [self._get(key, {}).get(name) for name in names]
+
+    async def mget(self, keys: Sequence[str]) -> list[bytes | None]:
+        return [self._get(key, None) for key in keys]
+
+    async def scan_iter(self, pattern: str, count: int = 0) -> AsyncIterator[bytes]:
+        self._get("", None)
+        for key in list(self.data):
+            if fnmatch.fnmatch(key, pattern):
+                yield key.encode()
+
+    async def xrevrange(self, key: str, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        return [(b"0-0", {b"event": value}) for value in self._get(key, [])[::-1][:count]]
+
+    def pipeline(self, transaction: bool = True) -> "FakePipeline":
+        return FakePipeline(self)
+
+    def add(self, happened: Event) -> None:
+        """Holds an open alert as the read model would."""
+        value = orjson.dumps(happened)
+        kind, province, band = happened["kind"], happened["province"], happened["band"]
+        self.data.setdefault(f"pl:history:{happened['alert_id']}", []).append(value)
+        self.data.setdefault("pl:events", []).append(value)
+        if band:
+            counts = self.data.setdefault("pl:counts", {})
+            cell = f"{kind}|{province}|{band}"
+            counts[cell] = str(int(counts.get(cell, b"0")) + 1).encode()
+            self.data.setdefault("pl:open", {})[happened["alert_id"]] = value
+            self.data.setdefault(f"pl:open:{kind}:{province}:{band}", set()).add(happened["alert_id"].encode())
+
+
+class FakePipeline:
+    def __init__(self, redis: FakeRedis) -> None:
+        self._redis = redis
+        self._answers: list[Any] = []
+
+    async def __aenter__(self) -> "FakePipeline":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def smembers(self, key: str) -> None:
+        self._answers.append(self._redis._get(key, set()))
+
+    def lrange(self, key: str, first: int, last: int) -> None:
+        assert last == -1
+        self._answers.append(self._redis._get(key, [])[first:])
+
+    def hget(self, key: str, name: str) -> None:
+        self._answers.append(self._redis._get(key, {}).get(name))
+
+    async def execute(self) -> list[Any]:
+        return self._answers
+
+
+class FakeTopic(AlertsTopic):
+    """A log of alerts in memory: what ``read_again`` gives is what was ``written``."""
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(SETTINGS, hub)
+        self.problem = None
+        self.gone = False
+        self.written: list[tuple[int, int, bytes]] = []
+
+    def write(self, partition: int, happened: Event) -> None:
+        offset = sum(1 for each, _, _ in self.written if each == partition)
+        value = orjson.dumps(happened)
+        self.written.append((partition, offset, value))
+        self._hub.publish(partition, offset, value)
+
+    async def read_again(self, cursor: dict[int, int], until: dict[int, int], wanted: Any) -> AsyncIterator[bytes]:
+        from gateway.alerts_topic import LogGone, _frame_again
+        from gateway.hub import Repeats
+
+        if self.gone:
+            raise LogGone("deleted")
+        positions, repeats = dict(cursor), Repeats()
+        for partition, offset, value in self.written:
+            if cursor.get(partition, 0) <= offset < until[partition]:
+                positions[partition] = offset + 1
+                if frame := _frame_again(value, positions, wanted, repeats):
+                    yield frame
+
+
+class FakeEvidence(Evidence):
+    def __init__(self, lines: dict[Position, str]) -> None:
+        super().__init__(SETTINGS)
+        self.known = lines
+
+    async def lines(self, positions: Sequence[Position]) -> list[Line]:
+        return [
+            Line(position, self.known[position], 1767225602000)
+            if position in self.known
+            else Line(position, problem="gone")
+            for position in positions
+        ]
+
+
+class Parts:
+    """A gateway's fakes."""
+
+    def __init__(self, ring_events: int = 1_000) -> None:
+        self.redis = FakeRedis()
+        self.hub = Hub(ring_events)
+        self.hub.begin({0: 0, 1: 0}, {})
+        self.topic = FakeTopic(self.hub)
+        self.evidence = FakeEvidence({})
+        read_model = ReadModel(self.redis)  # type: ignore[arg-type]
+        self.summary = Summary(read_model, self.topic, self.hub, SETTINGS.redis_url)
+        self.sources = Sources(SETTINGS, self.hub, self.topic, read_model, self.evidence, self.summary)
+        self.app: FastAPI = create_app(SETTINGS, self.sources, connected=False)
+
+    def write(self, happened: Event, partition: int = 0) -> None:
+        """Lets an event happen: it is in the log, in the stream, and in Redis."""
+        self.topic.write(partition, happened)
+        self.redis.add(happened)
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Serves the app on a port of its own, and gives a client of it."""
+        server = uvicorn.Server(uvicorn.Config(self.app, log_config=None, timeout_graceful_shutdown=1))
+        listening = socket.create_server(("127.0.0.1", 0))
+        serving = asyncio.create_task(server.serve([listening]))
+        try:
+            async with httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=10, trust_env=False
+            ) as client:
+                yield client
+        finally:
+            self.hub.close()
+            server.should_exit = True
+            await asyncio.wait_for(serving, 10)
+
+
+class Messages:
+    """Reads the messages of an SSE stream."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        self._lines = answer.aiter_lines()
+
+    async def take(self, count: int, name: str = "alert") -> list[tuple[str | None, Any]]:
+        """Reads on until there were ``count`` messages of a name, or the end: their ids and data."""
+        found: list[tuple[str | None, Any]] = []
+        fields: dict[str, str] = {}
+        async for line in self._lines:
+            if line:
+                key, _, value = line.partition(": ")
+                fields[key] = value
+                continue
+            if fields.get("event") == name:
+                found.append((fields.get("id"), orjson.loads(fields["data"])))
+                if len(found) == count:
+                    break
+            fields = {}
+        return found
+
+
+async def messages(answer: httpx.Response, count: int, name: str = "alert") -> list[tuple[str | None, Any]]:
+    """Reads an SSE stream until it gave ``count`` messages of a name: their ids and data."""
+    return await Messages(answer).take(count, name)
