@@ -67,7 +67,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     @property
     def _settings(self) -> Settings:
-        return cast(Settings, self.app.pricelink_settings)
+        return cast("Settings", self.app.pricelink_settings)
 
     def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> Any:
         del loop  # it is this thread's, and running
@@ -92,7 +92,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         )
 
     async def _fetch_records(
-        self, consumer: Any, active_partitions: set[TP], timeout: float | None = None, max_records: int | None = None
+        self,
+        consumer: Any,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109  it is Faust's
+        max_records: int | None = None,
     ) -> dict[TP, list[Chunk]]:
         del max_records
         if not self.consumer.flow_active:
@@ -106,10 +110,10 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             return await self._fetch_chunks(consumer, fetcher, active_partitions, timeout or 0)
 
     async def _fetch_chunks(
-        self, consumer: Any, fetcher: Any, partitions: set[TP], timeout: float
+        self, consumer: Any, fetcher: Any, partitions: set[TP], wait_s: float
     ) -> dict[TP, list[Chunk]]:
-        """One chunk of every partition of which something was fetched; waits up to ``timeout`` seconds for the first."""
-        deadline = self.thread_loop.time() + timeout
+        """One chunk of every partition of which something was fetched; waits for the first of them."""
+        deadline = self.thread_loop.time() + wait_s
         while True:
             if fetcher._subscriptions.reassignment_in_progress:
                 await fetcher._subscriptions.wait_for_assignment()
@@ -146,11 +150,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         if chunk is not None:
             chunks[TP(chunk.topic, chunk.partition)] = [chunk]
 
-    async def _fetch_publicly(self, consumer: Any, partitions: set[TP], timeout: float) -> dict[TP, list[Chunk]]:
+    async def _fetch_publicly(self, consumer: Any, partitions: set[TP], wait_s: float) -> dict[TP, list[Chunk]]:
         wanted = [TopicPartition(tp.topic, tp.partition) for tp in partitions]
         before = {tp: await consumer.position(tp) for tp in wanted}
         fetched = await consumer.getmany(
-            *wanted, timeout_ms=int(timeout * 1000), max_records=self._settings.chunk_records
+            *wanted, timeout_ms=int(wait_s * 1000), max_records=self._settings.chunk_records
         )
         return {
             TP(tp.topic, tp.partition): [
@@ -243,7 +247,10 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             found = await self.find_positions(assigned, self.app.consumer_generation_id)
         if found.keys() < assigned:
             committed = await self.seek_to_committed()
-            found = {**{TP(*tp): offset for tp, offset in committed.items() if offset is not None and offset >= 0}, **found}
+            found = {
+                **{TP(*tp): offset for tp, offset in committed.items() if offset is not None and offset >= 0},
+                **found,
+            }
         if epoch != self._epoch:
             return
         await self._thread.seek_wait({tp: offset for tp, offset in found.items() if tp in assigned})
@@ -263,7 +270,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self._read_offset[tp] = None
         self.in_flight.start(tp, offset)
 
-    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: FBT001, FBT002
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commits what is acked, and remembers it only if the broker confirmed."""
         del topics, start_new_transaction
         assigned = self.assignment()

@@ -145,7 +145,9 @@ class Feeds:
             if owned.lost:
                 return
             if chunk.position != owned.position:
-                raise SequenceBroken(f"feeds[{owned.number}]: read from {chunk.position}, applied up to {owned.position}")
+                raise SequenceBroken(
+                    f"feeds[{owned.number}]: read from {chunk.position}, applied up to {owned.position}"
+                )
             began = self._clock()
             effects = await self._apply(owned.machine, chunk)
             owned.position = chunk.next_offset
@@ -186,7 +188,7 @@ class Feeds:
                 acks = list(owned.acks)
                 owned.acks.clear()
             await self._sinks.acked(mark)
-            if owned.lost or not await self._fence.still_owns(owned.number, owned.generation):
+            if not await self._fence.still_owns(owned.number, owned.generation) or owned.lost:
                 self._let_go(owned)
                 return False
             await self._store.write(owned.number, rows)

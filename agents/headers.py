@@ -12,9 +12,7 @@ Header = tuple[str, bytes]
 _FIRST: Final[Header] = ("ce_specversion", b"1.0")
 _SOURCE: Final[Header] = ("ce_source", b"pricelink")
 _CONTENT: Final[Header] = ("content-type", b"application/json")
-_TYPES: Final[list[list[Header]]] = [
-    [("ce_type", f"{kind}.{change}".encode()) for change in CHANGES] for kind in KINDS
-]
+_TYPES: Final[list[list[Header]]] = [[("ce_type", f"{kind}.{change}".encode()) for change in CHANGES] for kind in KINDS]
 
 
 def alert_headers(raw: bytes, table: Rows) -> Iterator[list[Header]]:

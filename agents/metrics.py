@@ -51,7 +51,7 @@ class PartitionProgress:
 
     @property
     def lag_records(self) -> int:
-        """Returns how many messages of the partition wait. (A packed message has many records.)"""
+        """Returns how many messages of the partition wait; a packed one has many records."""
         return max(0, self.highwater - self.position)
 
     def lag_s(self, now_ms: int) -> float:

@@ -158,12 +158,18 @@ class Follower:
         await self.app.batches.commit()
 
     async def _find_positions(self, assigned: set[TP], generation: int) -> Mapping[TP, int]:
-        self._earliest = {TP(*tp): offset for tp, offset in (await self.app.batches.earliest_offsets(*assigned)).items()}
+        self._earliest = {
+            TP(*tp): offset for tp, offset in (await self.app.batches.earliest_offsets(*assigned)).items()
+        }
         self._reached = {}
         for tp in assigned:
             stored = await self._model.patiently(partial(self._model.offset, tp.topic, tp.partition))
             self._reached[tp] = max(stored, self._earliest[tp])
-        _log.info("assigned", generation=generation, positions={f"{tp.topic}[{tp.partition}]": offset for tp, offset in self._reached.items()})
+        _log.info(
+            "assigned",
+            generation=generation,
+            positions={f"{tp.topic}[{tp.partition}]": offset for tp, offset in self._reached.items()},
+        )
         return dict(self._reached)
 
     async def _handle(self, chunk: Chunk, generation: int, ack: Callable[[], object]) -> None:
@@ -175,7 +181,9 @@ class Follower:
             await self._add(tp, chunk)
         except Moved as moved:
             offset = max(moved.offset, self._earliest[tp])
-            _log.warning("Redis is not where it was; reading again", topic=tp.topic, partition=tp.partition, offset=offset)
+            _log.warning(
+                "Redis is not where it was; reading again", topic=tp.topic, partition=tp.partition, offset=offset
+            )
             self._reached[tp] = offset
             await self.app.batches.seek_chunks(tp, offset)
         else:

@@ -55,7 +55,9 @@ def missing() -> list[str]:
         aiokafka_fetcher.Fetcher: ("_create_fetch_waiter", "_notify", "fetched_records"),
         aiokafka.AIOKafkaConsumer: ("highwater",),
     }
-    absent = [f"{owner.__name__}.{name}" for owner, names in needed.items() for name in names if not hasattr(owner, name)]
+    absent = [
+        f"{owner.__name__}.{name}" for owner, names in needed.items() for name in names if not hasattr(owner, name)
+    ]
     codes = (
         (aiokafka_fetcher.FetchResult.__init__, ("_topic_partition", "_partition_records")),
         (aiokafka_fetcher.PartitionRecords.__init__, ("next_fetch_offset", "_records_iterator")),

@@ -19,10 +19,41 @@ Message = tuple[bytes | None, bytes, list[Header]]
 _NO_HEADERS: Final[list[Header]] = []
 
 
+class Messages(Protocol):
+    """Messages to be written, in order; one that does not fit is put back, and comes first next time."""
+
+    def __iter__(self) -> Iterator[Message]:
+        """Returns itself."""
+
+    def __next__(self) -> Message:
+        """Returns the next message."""
+
+    def put_back(self, message: Message) -> None:
+        """Takes back the message that was returned last."""
+
+
+class Listed:
+    """``Messages`` from any iterator."""
+
+    def __init__(self, messages: Iterator[Message]) -> None:
+        self._messages = messages
+        self._back: list[Message] = []
+
+    def __iter__(self) -> "Listed":
+        return self
+
+    def __next__(self) -> Message:
+        return self._back.pop() if self._back else next(self._messages)
+
+    def put_back(self, message: Message) -> None:
+        """Takes back the message that was returned last."""
+        self._back.append(message)
+
+
 class Writer(Protocol):
     """Writes messages to one partition of a topic, and returns when all replicas have them."""
 
-    async def write(self, topic: str, partition: int, messages: Iterator[Message]) -> int:
+    async def write(self, topic: str, partition: int, messages: Messages) -> int:
         """Writes what fits into one batch, at least one message; returns how many it took from ``messages``."""
 
 
@@ -32,19 +63,14 @@ class KafkaWriter:
     def __init__(self, producer: Any, now_ms: Callable[[], int]) -> None:
         self._producer = producer
         self._now_ms = now_ms
-        self._left: dict[tuple[str, int], Message] = {}
 
-    async def write(self, topic: str, partition: int, messages: Iterator[Message]) -> int:
-        """Writes one batch: the message left over from the last call first, then from ``messages`` until it is full."""
+    async def write(self, topic: str, partition: int, messages: Messages) -> int:
+        """Writes one batch, filled from ``messages`` until it is full."""
         batch = self._producer.create_batch()
         now_ms = self._now_ms()
-        place = (topic, partition)
-        left = self._left.pop(place, None)
-        if left is not None:
-            batch.append(timestamp=now_ms, key=left[0], value=left[1], headers=left[2])
         for message in messages:
             if batch.append(timestamp=now_ms, key=message[0], value=message[1], headers=message[2]) is None:
-                self._left[place] = message
+                messages.put_back(message)
                 break
         batch.close()
         count: int = batch.record_count()
@@ -75,6 +101,7 @@ class Lane:
         self._most_bytes = most_bytes
         self._waiting: deque[_Waiting] = deque()
         self._rendered: list[_Waiting] = []
+        self._back: list[Message] = []
         self._bytes = 0
         self._change = asyncio.Event()
         self._room = asyncio.Event()
@@ -111,19 +138,29 @@ class Lane:
             if self.acked_count == self.put_count:
                 self._change.clear()
                 await self._change.wait()
-            self.acked_count += await self._writer.write(self._topic, self._partition, self._messages())
+            self.acked_count += await self._writer.write(self._topic, self._partition, self)
             for done in self._rendered:
                 self._bytes -= done.size
                 done.on_acked()
             self._rendered.clear()
             self._room.set()
 
-    def _messages(self) -> Iterator[Message]:
-        """Goes on where the last call's iterator was left: a run may need many batches."""
+    def __iter__(self) -> "Lane":
+        return self
+
+    def __next__(self) -> Message:
+        """Returns the next message that waits."""
+        if self._back:
+            return self._back.pop()
         while self._waiting:
-            for message in self._waiting[0].messages:  # noqa: UP028  `yield from` would close it with this iterator
-                yield message
+            for message in self._waiting[0].messages:
+                return message
             self._rendered.append(self._waiting.popleft())
+        raise StopIteration
+
+    def put_back(self, message: Message) -> None:
+        """Takes back the message that was returned last: it did not fit."""
+        self._back.append(message)
 
 
 class Sinks:
@@ -133,7 +170,11 @@ class Sinks:
     """
 
     def __init__(
-        self, writer: Writer, settings: Settings, spawn: Callable[[Awaitable[None]], Any], on_alerts: Callable[[Run], None]
+        self,
+        writer: Writer,
+        settings: Settings,
+        spawn: Callable[[Awaitable[None]], Any],
+        on_alerts: Callable[[Run], None],
     ) -> None:
         self._writer = writer
         self._settings = settings

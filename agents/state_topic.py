@@ -11,7 +11,7 @@ from aiokafka.structs import TopicPartition
 
 from agents.clients import new_reader
 from agents.machines import MachineLike
-from agents.sinks import Message, Writer
+from agents.sinks import Listed, Message, Writer
 from config.settings import Settings
 from config.topics import STATE
 from schemas.batches import StateRows
@@ -41,7 +41,7 @@ class KafkaStateStore:
     async def write(self, partition: int, rows: StateRows) -> None:
         """Writes the rows, one batch of the partition under way at a time."""
         count = len(rows.spans)
-        messages = _messages(rows)
+        messages = Listed(_messages(rows))
         while count:
             count -= await self._writer.write(STATE.name, partition, messages)
 
@@ -68,7 +68,7 @@ class KafkaStateStore:
             while not await _at_end(reader, place):
                 fetched = await reader.getmany(place, timeout_ms=self._settings.fetch_wait_ms * 2)
                 rows = [(record.key, record.value) for record in fetched.get(place, ()) if record.value is not None]
-                while rows and not pipe.put(rows):
+                while rows and not pipe.put(rows):  # noqa: ASYNC110  what it waits for is a thread
                     await asyncio.sleep(0.001)
         finally:
             await reader.stop()

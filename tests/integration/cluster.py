@@ -117,7 +117,9 @@ async def produce(settings: Settings, messages: Iterator[tuple[int, bytes | None
 
 async def read(settings: Settings, topic: str, at_least: dict[int, int] | None = None) -> dict[int, list[Any]]:
     """Reads a topic from its start until each partition has ``at_least`` messages and nothing more comes."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap, auto_offset_reset="earliest", fetch_max_wait_ms=50)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap, auto_offset_reset="earliest", fetch_max_wait_ms=50
+    )
     await consumer.start()
     places = [TopicPartition(topic, number) for number in range(settings.partitions)]
     found: dict[int, list[Any]] = {place.partition: [] for place in places}
@@ -131,7 +133,7 @@ async def read(settings: Settings, topic: str, at_least: dict[int, int] | None =
             quiet = 0 if fetched else quiet + 1
             for place, records in fetched.items():
                 found[place.partition] += records
-            assert time.monotonic() < deadline, f"{topic}: {({n: len(r) for n, r in found.items()})} of {wanted}"
+            assert time.monotonic() < deadline, f"{topic}: { ({n: len(r) for n, r in found.items()}) } of {wanted}"
     finally:
         await consumer.stop()
     return found

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from agents.sinks import Messages
 from agents.state_topic import KafkaStateStore
 from config.topics import ALERTS, FEEDS
 from tests.agents.fake_machine import FakeMachine
@@ -22,9 +23,16 @@ def lines(rng: random.Random, count: int) -> list[tuple[int, bytes | None, bytes
     return made
 
 
+class NoWriter:
+    """For a store that is only read."""
+
+    async def write(self, topic: str, partition: int, messages: Messages) -> int:
+        raise AssertionError(topic, partition, messages)
+
+
 async def restored(cluster: Cluster, number: int) -> FakeMachine:
     machine = FakeMachine(number)
-    await KafkaStateStore(None, cluster.settings).restore(number, machine)  # type: ignore[arg-type]  it only reads
+    await KafkaStateStore(NoWriter(), cluster.settings).restore(number, machine)
     return machine
 
 

@@ -42,7 +42,7 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
-        self.loop = SimLoop()
+        self.loop = SimLoop()  # type: ignore[abstract]  # sockets and signals are not simulated
         self.log = Log(self.rng, {number: feed(self.rng, number) for number in range(PARTITIONS)})
         self.reference = {number: FakeMachine(number) for number in range(PARTITIONS)}
         self.wanted = {number: self._wanted(number) for number in range(PARTITIONS)}
@@ -60,7 +60,10 @@ class World:
         self.loop.before_step = self._fate
         self.loop.start("world", self._grow())
         self.loop.start("world", self._group())
-        self.loop.run_while(lambda: not self._done(), MOST_STEPS)
+        try:
+            self.loop.run_while(lambda: not self._done(), MOST_STEPS)
+        finally:
+            self.loop.close()
         assert not self.loop.faults, self.loop.faults
 
     def _done(self) -> bool:
@@ -71,7 +74,9 @@ class World:
     async def _grow(self) -> None:
         while any(self.log.visible[number] < len(messages) for number, messages in self.log.feeds.items()):
             number = self.rng.randrange(PARTITIONS)
-            self.log.visible[number] = min(len(self.log.feeds[number]), self.log.visible[number] + self.rng.randint(1, 9))
+            self.log.visible[number] = min(
+                len(self.log.feeds[number]), self.log.visible[number] + self.rng.randint(1, 9)
+            )
             await asyncio.sleep(self.rng.expovariate(1 / 0.02))
 
     async def _group(self) -> None:
@@ -141,7 +146,7 @@ class World:
     async def _as(self, worker: SimWorker, work: object) -> None:
         """Awaits work of a worker, or its death."""
         task = self.loop.start(worker.name, work)  # type: ignore[arg-type]
-        while not task.done() and worker.alive:
+        while not task.done() and worker.alive:  # noqa: ASYNC110  the dead set no event
             await asyncio.sleep(0.002)
 
 
@@ -174,7 +179,9 @@ def test_seed(seed: int) -> None:
 
         letters = {(dict(headers)["offset"], dict(headers)["line"], value)
                    for _, value, headers in world.log.topics.get((DEAD_LETTERS.name, number), [])}  # fmt: skip
-        assert letters == {(b"%d" % letter.offset, b"%d" % letter.line, letter.original) for letter in effects.dead_letters}
+        assert letters == {
+            (b"%d" % letter.offset, b"%d" % letter.line, letter.original) for letter in effects.dead_letters
+        }
 
         recovered = FakeMachine(number)
         rows = world.log.topics.get((STATE.name, number), [])

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from agents.feeds import Feeds
 from agents.in_flight import InFlight
 from agents.machines import MachineLike
 from agents.record_batches import Chunk
-from agents.sinks import Message, Sinks
+from agents.sinks import Message, Messages, Sinks
 from agents.state_topic import KafkaStateStore
 from config.settings import Settings
 from config.topics import ALERTS, FEEDS, STATE
@@ -33,8 +33,8 @@ class Log:
         self.rng = rng
         self.feeds = feeds
         self.topics: dict[tuple[str, int], list[Message]] = {}
-        self.visible = {number: 0 for number in feeds}
-        self.committed = {number: 0 for number in feeds}
+        self.visible = dict.fromkeys(feeds, 0)
+        self.committed = dict.fromkeys(feeds, 0)
         self.owner: dict[int, tuple[str, int]] = {}
         self.wanted_alerts: dict[int, list[tuple[int, str]]] = {}
 
@@ -67,7 +67,7 @@ class SimWriter:
         self._loop = loop
         self._busy: set[tuple[str, int]] = set()
 
-    async def write(self, topic: str, partition: int, messages: Iterator[Message]) -> int:
+    async def write(self, topic: str, partition: int, messages: Messages) -> int:
         while (topic, partition) in self._busy:  # as in aiokafka, even where the writing task was cancelled
             assert topic == STATE.name, "a lane has one batch under way"
             await asyncio.sleep(0.001)
