@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -31,10 +32,12 @@ class _Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         await super().serve(sockets)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        # Not uvicorn's own: that one ends the process by the signal once all is closed, as if it had been killed.
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
         if self._loop:
             self._loop.call_soon_threadsafe(self._on_exit)
-        super().handle_exit(sig, frame)
 
 
 def run(settings: Settings, on_listening: Callable[[str], None] | None = None) -> None:
