@@ -68,6 +68,8 @@ _FIELDS: Final[tuple[tuple[str, str, int], ...]] = (
     ("broker_ts_ms", "i8", 24),
     ("price_e4", "i8", 32),  # quote, ceiling, contract, order: as written; ABSENT: no price
     ("paid_total_e4", "i8", 32),  # payment
+    ("moved_to", "27u1", 32),  # a line dead-lettered as disabled_code: the new code
+    ("moved_to_length", "u1", 59),
     ("quantity", "i8", 40),  # order, delivery
     ("agreed_quantity", "i8", 40),  # contract
     ("per_piece_e4", "i8", 48),  # quote, order: price / pack_size, half up; ceiling, contract: the price; ABSENT

@@ -1,0 +1,378 @@
+"""Rows to bytes for the state topic, and back: copies of the rows as they lie in memory.
+
+A code's value: layout version, CODE row, its LISTING rows, for each listing with an extra the EXTRA and two QUOTE
+rows, its past lowests oldest first, its new code. Key: the code. In the copy, ``listings`` is 0 or NONE, ``oldest``
+counts the past lowests, and a listing's ``extra`` is 0 or NONE: indexes mean nothing elsewhere.
+An order's value: layout version, ORDER row. Key: code, ``/``, province, ``/``, order_id.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from schemas.codes import murmur2_of
+from schemas.columns import NO_BAND, RED
+from streams.layout import (
+    BREACHED,
+    CEILING_BREACH,
+    CODE,
+    EXTRA,
+    HOLDS,
+    LISTING,
+    NEVER_MS,
+    NEW_CODE,
+    NONE,
+    ORDER,
+    PRICE_ADJUSTMENT,
+    PRICE_HOLD,
+    QUOTE,
+    WINDOW,
+    State,
+)
+from streams.pools import (
+    ENOUGH,
+    add_code,
+    add_order,
+    extra_for,
+    find_code,
+    find_order,
+    free_window,
+    short_pool,
+    take_block,
+    take_window,
+)
+from streams.steps import order_hash
+from streams.timers import schedule
+from streams.words import PROVINCE_DIGITS
+
+ROW_VERSION: Final = 1
+SLASH: Final = 47
+ORDER_KEY_EXTRA: Final = 8  # "/320000/"
+LISTING_BYTES: Final = LISTING.itemsize
+EXTRA_BYTES: Final = EXTRA.itemsize
+QUOTE_BYTES: Final = QUOTE.itemsize
+WINDOW_BYTES: Final = WINDOW.itemsize
+CODE_BYTES: Final = CODE.itemsize
+NEW_CODE_BYTES: Final = NEW_CODE.itemsize
+ORDER_BYTES: Final = ORDER.itemsize
+
+Octets = npt.NDArray[np.uint8]
+
+
+class Raw(NamedTuple):
+    """The pools of a State as bytes: uint8[rows, itemsize], sharing their memory."""
+
+    codes: Octets
+    listings: Octets
+    extras: Octets
+    waiting: Octets
+    held: Octets
+    window: Octets
+    moved: Octets
+    orders: Octets
+
+
+def raw_of(s: State) -> Raw:
+    """Returns a State's pools as bytes."""
+
+    def octets(rows: Any) -> Octets:
+        return np.asarray(rows).view(np.uint8).reshape(rows.size, rows.dtype.itemsize)
+
+    return Raw(*(octets(getattr(s, name)) for name in Raw._fields))
+
+
+@njit(cache=True)
+def code_room(s: State, row: int) -> int:
+    """Bytes that a code's key and value take."""
+    code = s.codes[row]
+    room = np.int64(code.code_length) + 1 + CODE_BYTES + NEW_CODE_BYTES
+    for i in range(code.listing_count):
+        room += LISTING_BYTES
+        if s.listings[code.listings + i].extra >= 0:
+            room += EXTRA_BYTES + 2 * QUOTE_BYTES
+    node = code.oldest
+    while node >= 0:
+        room += WINDOW_BYTES
+        node = s.window[node].newer
+    return room
+
+
+@njit(cache=True)
+def copy_out(out: Any, at: int, row: Any) -> int:
+    """Copies a row's bytes to ``out``."""
+    for i in range(row.size):
+        out[at + i] = row[i]
+    return at + row.size
+
+
+@njit(cache=True)
+def copy_in(row: Any, out: Any, at: int) -> int:
+    """Copies a row's bytes from ``out``."""
+    for i in range(row.size):
+        row[i] = out[at + i]
+    return at + row.size
+
+
+@njit(cache=True)
+def write_code(s: State, raw: Raw, scratch: State, scratch_raw: Raw, row: int, out: Any, at: int) -> int:
+    """Writes a code's value. ``scratch`` has one row of each pool, where copies lose their indexes."""
+    code = s.codes[row]
+    out[at] = ROW_VERSION
+    at += 1
+    past = 0
+    node = code.oldest
+    while node >= 0:
+        past += 1
+        node = s.window[node].newer
+    scratch.codes[0] = code
+    copied = scratch.codes[0]
+    copied.listings = 0 if code.listings >= 0 else NONE
+    copied.listing_room = code.listing_count
+    copied.moved = 0 if code.moved >= 0 else NONE
+    copied.oldest = past
+    copied.newest = NONE
+    copied.queued_ms = NEVER_MS
+    copied.dirty = 0
+    at = copy_out(out, at, scratch_raw.codes[0])
+    for i in range(code.listing_count):
+        scratch.listings[0] = s.listings[code.listings + i]
+        if scratch.listings[0].extra >= 0:
+            scratch.listings[0].extra = 0
+        at = copy_out(out, at, scratch_raw.listings[0])
+    for i in range(code.listing_count):
+        extra = s.listings[code.listings + i].extra
+        if extra >= 0:
+            at = copy_out(out, at, raw.extras[extra])
+            at = copy_out(out, at, raw.waiting[extra])
+            at = copy_out(out, at, raw.held[extra])
+    node = code.oldest
+    while node >= 0:
+        scratch.window[0] = s.window[node]
+        scratch.window[0].older = NONE
+        scratch.window[0].newer = NONE
+        at = copy_out(out, at, scratch_raw.window[0])
+        node = s.window[node].newer
+    if code.moved >= 0:
+        at = copy_out(out, at, raw.moved[code.moved])
+    return at
+
+
+@njit(cache=True, nogil=True)
+def codes_room(s: State, rows: Any) -> int:
+    """Bytes that the keys and values of some codes take at most."""
+    room = 0
+    for row in rows:
+        room += code_room(s, row)
+    return room
+
+
+@njit(cache=True, nogil=True)
+def orders_room(s: State, rows: Any) -> int:
+    """Bytes that the keys and values of some orders take at most."""
+    room = 0
+    for row in rows:
+        room += 27 + ORDER_KEY_EXTRA + np.int64(s.orders[row].id_length) + 1 + ORDER_BYTES
+    return room
+
+
+@njit(cache=True, nogil=True)
+def write_codes(
+    s: State, raw: Raw, scratch: State, scratch_raw: Raw, rows: Any, out: Any, at: int, spans: Any
+) -> int:
+    """Writes keys and values of some codes; ``spans``: key start, key end, end."""
+    for i in range(rows.size):
+        code = s.codes[rows[i]]
+        spans[i, 0] = at
+        for j in range(code.code_length):
+            out[at + j] = code.code[j]
+        at += code.code_length
+        spans[i, 1] = at
+        at = write_code(s, raw, scratch, scratch_raw, rows[i], out, at)
+        spans[i, 2] = at
+    return at
+
+
+@njit(cache=True, nogil=True)
+def write_orders(s: State, scratch: State, scratch_raw: Raw, rows: Any, out: Any, at: int, spans: Any) -> int:
+    """Writes keys and values of some orders."""
+    for i in range(rows.size):
+        order = s.orders[rows[i]]
+        code = s.codes[order.code]
+        spans[i, 0] = at
+        for j in range(code.code_length):
+            out[at + j] = code.code[j]
+        at += code.code_length
+        out[at] = SLASH
+        for j in range(6):
+            out[at + 1 + j] = PROVINCE_DIGITS[order.province, j]
+        out[at + 7] = SLASH
+        at += ORDER_KEY_EXTRA
+        for j in range(order.id_length):
+            out[at + j] = s.arena[order.id_start + j]
+        at += order.id_length
+        spans[i, 1] = at
+        out[at] = ROW_VERSION
+        scratch.orders[0] = order
+        scratch.orders[0].id_start = 0
+        scratch.orders[0].code = NONE
+        scratch.orders[0].hash = 0
+        scratch.orders[0].dirty = 0
+        at = copy_out(out, at + 1, scratch_raw.orders[0])
+        spans[i, 2] = at
+    return at
+
+
+@njit(cache=True)
+def is_behind(offset: int, line: int, other_offset: int, other_line: int) -> bool:
+    """The first position is not after the second."""
+    return offset < other_offset or (offset == other_offset and line <= other_line)
+
+
+@njit(cache=True)
+def forget_code(s: State, row: int) -> None:
+    """Gives back what hangs on a code's row, before another version of the row takes its place."""
+    code = s.codes[row]
+    if code.listings >= 0:
+        s.listings[code.listings].extra = s.meta[0].free_listings[code.listing_room]
+        s.meta[0].free_listings[code.listing_room] = code.listings
+    node = code.oldest
+    while node >= 0:
+        newer = s.window[node].newer
+        free_window(s, node)
+        node = newer
+    code.oldest = NONE
+    code.newest = NONE
+
+
+@njit(cache=True)
+def read_code(s: State, raw: Raw, scratch: State, scratch_raw: Raw, start: int, end: int, only_lost: bool) -> None:
+    """Takes a code's value ``data[end:]`` under the key ``data[start:end]``, unless the row is as new.
+
+    ``only_lost``: the value is of a checkpoint that was never finished: take it only if nothing older is left of a row
+    that an older checkpoint had.
+    """
+    at = copy_in(scratch_raw.codes[0], s.data, end + 1)
+    read = scratch.codes[0]
+    length = end - start
+    hash32 = murmur2_of(s.data, start, length)
+    row = find_code(s, start, length, hash32)
+    if row < 0:
+        if only_lost and read.saved == 0:
+            return
+        row = add_code(s, start, length, hash32)
+    elif only_lost:
+        return
+    code = s.codes[row]
+    if is_behind(read.applied_offset, read.applied_line, code.applied_offset, code.applied_line):
+        return
+    moved = code.moved
+    forget_code(s, row)
+    s.codes[row] = read
+    code.moved = moved
+    code.oldest = NONE
+    count = np.int64(code.listing_count)
+    if count > 0:
+        code.listings = take_block(s, count)
+    else:
+        code.listings = NONE
+    for i in range(count):
+        at = copy_in(raw.listings[code.listings + i], s.data, at)
+    for i in range(count):
+        listing = s.listings[code.listings + i]
+        if listing.extra >= 0:
+            listing.extra = NONE
+            extra = extra_for(s, code.listings + i)
+            at = copy_in(raw.extras[extra], s.data, at)
+            at = copy_in(raw.waiting[extra], s.data, at)
+            at = copy_in(raw.held[extra], s.data, at)
+    for _ in range(read.oldest):
+        node = take_window(s)
+        at = copy_in(raw.window[node], s.data, at)
+        s.window[node].older = code.newest
+        if code.newest >= 0:
+            s.window[code.newest].newer = node
+        else:
+            code.oldest = node
+        code.newest = node
+    if read.moved >= 0:
+        if code.moved == NONE:
+            code.moved = s.meta[0].moved
+            s.meta[0].moved += 1
+        copy_in(raw.moved[code.moved], s.data, at)
+
+
+@njit(cache=True)
+def read_order(s: State, scratch: State, scratch_raw: Raw, start: int, end: int, slash: int, only_lost: bool) -> None:
+    """Takes an order's value; see ``read_code``."""
+    copy_in(scratch_raw.orders[0], s.data, end + 1)
+    read = scratch.orders[0]
+    length = slash - start
+    hash32 = murmur2_of(s.data, start, length)
+    row = find_code(s, start, length, hash32)
+    if row < 0:
+        row = add_code(s, start, length, hash32)
+    id_start = slash + ORDER_KEY_EXTRA
+    id_length = end - id_start
+    order_hash32 = order_hash(s.data, id_start, id_length, row, read.province)
+    found = find_order(s, row, read.province, id_start, id_length, order_hash32)
+    if found < 0:
+        if only_lost and read.saved == 0:
+            return
+        found = add_order(s, row, read.province, id_start, id_length, order_hash32)
+    elif only_lost:
+        return
+    order = s.orders[found]
+    if is_behind(read.applied_offset, read.applied_line, order.applied_offset, order.applied_line):
+        return
+    order.at_ms = read.at_ms
+    order.seq = read.seq
+    order.bargains = read.bargains
+    order.saved = read.saved
+    order.applied_offset = read.applied_offset
+    order.applied_line = read.applied_line
+
+
+@njit(cache=True, nogil=True)
+def read_rows(
+    s: State, raw: Raw, scratch: State, scratch_raw: Raw, spans: Any, first: int, only_lost: bool
+) -> int:
+    """Takes rows read from the state topic, ``spans[first:]`` over ``s.data``; returns where it stopped for room.
+    """
+    for i in range(first, spans.shape[0]):
+        start = spans[i, 0]
+        end = spans[i, 1]
+        s.meta[0].short = short_pool(s)
+        if s.meta[0].short != ENOUGH:
+            return i
+        slash = start
+        while slash < end and s.data[slash] != SLASH:
+            slash += 1
+        if slash == end:
+            read_code(s, raw, scratch, scratch_raw, start, end, only_lost)
+        else:
+            read_order(s, scratch, scratch_raw, start, end, slash, only_lost)
+    return int(spans.shape[0])
+
+
+@njit(cache=True, nogil=True)
+def wake_up(s: State) -> None:
+    """After the last row: fills the timer heap and counts the open alerts."""
+    s.meta[0].timers = 0
+    s.open_alerts[:, :] = 0
+    for row in range(s.meta[0].codes):
+        code = s.codes[row]
+        code.queued_ms = NEVER_MS
+        if code.due_ms < NEVER_MS:
+            schedule(s, row, code.due_ms)
+        for i in range(code.listing_count):
+            listing = s.listings[code.listings + i]
+            if listing.band != NO_BAND:
+                s.open_alerts[PRICE_ADJUSTMENT, listing.band] += 1
+            if listing.extra >= 0:
+                flags = s.extras[listing.extra].flags
+                if flags & HOLDS:
+                    s.open_alerts[PRICE_HOLD, RED] += 1
+                if flags & BREACHED:
+                    s.open_alerts[CEILING_BREACH, RED] += 1

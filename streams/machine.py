@@ -1,0 +1,327 @@
+"""Read this first: how a record becomes an alert.
+
+The machine of one partition is a function of the partition's log and of the policy: no I/O, no clock, no randomness.
+``Machine.apply`` takes a run of messages and goes through four stages:
+
+1. ``schemas.scanner.scan``: the messages' bytes become RECORD rows, one a line; odd lines take the exact parser.
+2. ``schemas.scanner.admit``: lines from the future or of another partition's code are rejected.
+3. ``streams.steps.apply_records``: each record in log order, before it the timers due by its time. A record or an
+   instant's timers of a code are one *step*: quotes take force, wait or are held (``holds``), the national lowest
+   follows (``lowest``), every province is evaluated (``linkage``), orders are scored (``bargains``). A step reads what
+   the code looked like before it and after it, and notes what changed as alert rows (``effects``).
+4. ``streams.render``: alert rows and price changes become the bytes that are sent.
+
+All state lies in the arrays of ``streams.layout``; ``checkpoint`` hands out the rows that changed, ``restore`` takes
+them back. Kernels cannot allocate: where a pool is short they stop between two steps, and the machine grows it.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.batches import Batch, DeadLetter, Effects, Run, StateRows
+from schemas.columns import DISABLED_CODE, EVENT, FROM_FUTURE, OK, REASONS, WRONG_PARTITION
+from schemas.policy import Policy, load_policy
+from schemas.scanner import Scanned, admit, scan
+from streams.checkpoint import (
+    codes_room,
+    orders_room,
+    raw_of,
+    read_rows,
+    wake_up,
+    write_codes,
+    write_orders,
+)
+from streams.growth import grown, new_state, octets, rows_of
+from streams.layout import EVENT_BYTES, TIMER, State
+from streams.partition_row import PARTITION_KEY, PartitionRow
+from streams.policies import with_policy
+from streams.pools import ENOUGH, SHORT_EFFECTS
+from streams.render import CHANGE_ROOM, alerts_room, render_alerts, render_changes
+from streams.steps import APPLIED, DEAD, DONE, SHORT, STALE, apply_records, evaluate_policy, is_newer
+
+Indexes = npt.NDArray[np.int32]
+
+RESTORE_BYTES: Final = 8 << 20
+"""Rows are read back in portions of about this size."""
+
+
+class Machine:
+    """The state of one partition and the rules that move it. Not safe for use by two threads at once."""
+
+    def __init__(self, partition: int, partitions: int, policy: Policy) -> None:
+        """``policy``: the one of the file, which holds until the partition's first policy record."""
+        self.partition = partition
+        self.partitions = partitions
+        self.policy = policy
+        self._state = with_policy(with_policy(new_state(), policy), policy)
+        self._scratch = new_state()
+        self._policy_given = False
+
+    @property
+    def clock_ms(self) -> int:
+        """The partition clock (SPEC §2)."""
+        return int(self._state.meta[0].clock_ms)
+
+    def open_alerts(self) -> npt.NDArray[np.int64]:
+        """Returns how many alerts are open: int64[kind, band], as in ``schemas.columns``."""
+        counts = self._state.open_alerts.copy()
+        counts[:, 0] = 0
+        return counts
+
+    def apply(self, batch: Batch) -> Effects:
+        """Applies a batch whole. Returns what it caused, in log order."""
+        scanned = scan(batch)
+        admit(scanned.records, self.partition, self.partitions)
+        runs = _Runs(self.partition, self.policy.version)
+        self._state = self._state._replace(data=scanned.data, records=scanned.records)
+        self._state.outcomes[:] = 0
+        self._state.meta[0].policy = 0
+        start = 0
+        while True:
+            status, start = apply_records(self._state, start)
+            if status == DONE:
+                break
+            if status == SHORT:
+                self._make_room(runs)
+                continue
+            self._step_policy(scanned.policies[start], start, runs)
+            start += 1
+        runs.render(self._state)
+        return Effects(
+            alerts=runs.alerts(),
+            price_changes=runs.changes(),
+            outcomes=self._outcomes(scanned),
+            records=scanned.records.size,
+            dead_letters=_dead_letters(self.partition, scanned),
+        )
+
+    def _outcomes(self, scanned: Scanned) -> npt.NDArray[np.int64]:
+        outcomes = self._state.outcomes.copy()
+        early = scanned.records[(scanned.records["reason"] != OK) & (scanned.records["reason"] != DISABLED_CODE)]
+        known = early["type"][early["type"] < outcomes.shape[0]]
+        outcomes[:, DEAD] += np.bincount(known, minlength=outcomes.shape[0])
+        return outcomes
+
+    def _make_room(self, runs: "_Runs | None") -> None:
+        short = int(self._state.meta[0].short)
+        if short == SHORT_EFFECTS and runs is not None:
+            runs.render(self._state)
+        elif short != ENOUGH:
+            self._state = grown(self._state, short)
+
+    def _step_policy(self, policy: Policy, record: int, runs: "_Runs") -> None:
+        """The step of a policy record: every code of the partition, in order of code (SPEC §3)."""
+        meta = self._state.meta[0]
+        placed = self._state.records[record]
+        outcomes = self._state.outcomes[placed["type"]]
+        if not is_newer(placed["at_ms"], placed["seq"], meta.policy_at_ms, meta.policy_seq):
+            outcomes[STALE] += 1
+            return
+        outcomes[APPLIED] += 1
+        meta.policy_at_ms, meta.policy_seq = placed["at_ms"], placed["seq"]
+        meta.policy = runs.add_version(policy.version)
+        self._policy_given = True
+        self.policy = policy
+        self._state = with_policy(self._state, policy)
+        meta.policy_step = 1
+        codes = self._state.codes[: meta.codes]
+        order = np.argsort(np.ascontiguousarray(codes["code"]).view("S27").ravel(), kind="stable")
+        start = 0
+        while start < order.size:
+            start = evaluate_policy(self._state, order, start, record)
+            if start < order.size:
+                self._make_room(runs)
+        meta.policy_step = 0
+
+    def checkpoint(self, next_offset: int) -> StateRows:
+        """Returns the rows that changed since the last call, the partition's own last.
+
+        ``next_offset``: of ``feeds``, behind the last message applied. Orders come before codes: should a crash cut the
+        rows short, an order's row is never behind its code's.
+        """
+        s = self._state
+        meta = s.meta[0]
+        codes, orders = s.dirty[: meta.dirty], s.dirty_orders[: meta.dirty_orders]
+        own = PartitionRow(
+            next_offset=next_offset,
+            clock_ms=self.clock_ms,
+            policy_at_ms=int(meta.policy_at_ms),
+            policy_seq=int(meta.policy_seq),
+            policy=self.policy.canonical if self._policy_given else None,
+        ).to_bytes()
+        rows = StateRows(*self._write(codes, orders, own))
+        s.codes["saved"][codes], s.codes["dirty"][codes] = 1, 0
+        s.orders["saved"][orders], s.orders["dirty"][orders] = 1, 0
+        meta.dirty = 0
+        meta.dirty_orders = 0
+        return rows
+
+    def _write(self, codes: Indexes, orders: Indexes, own: bytes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        s = self._state
+        data = octets(codes_room(s, codes) + orders_room(s, orders) + len(PARTITION_KEY) + len(own))
+        spans = np.zeros((codes.size + orders.size + 1, 3), np.int64)
+        raw, scratch_raw = raw_of(s), raw_of(self._scratch)
+        end = write_orders(s, self._scratch, scratch_raw, orders, data, 0, spans)
+        end = write_codes(s, raw, self._scratch, scratch_raw, codes, data, end, spans[orders.size :])
+        spans[-1] = end, end + len(PARTITION_KEY), end + len(PARTITION_KEY) + len(own)
+        data[end : spans[-1, 2]] = np.frombuffer(PARTITION_KEY + own, np.uint8)
+        return data, spans
+
+    def restore(self, pairs: Iterable[tuple[bytes, bytes]]) -> int | None:
+        """Takes the rows of the partition's state topic, from its start, older versions and repeats among them.
+
+        Rows count once the partition row behind them is there: it ends a checkpoint. Returns the offset of ``feeds``
+        to go on from, or None if no checkpoint was ever finished.
+        """
+        best: PartitionRow | None = None
+        waiting: list[tuple[bytes, bytes]] = []
+        ready: list[tuple[bytes, bytes]] = []
+        size = 0
+        for key, value in pairs:
+            if key != PARTITION_KEY:
+                waiting.append((key, value))
+                size += len(key) + len(value)
+                continue
+            ready += waiting
+            waiting = []
+            own = PartitionRow.from_bytes(value)
+            if best is None or own.next_offset >= best.next_offset:
+                best = own
+            if size > RESTORE_BYTES:
+                self._read(ready, only_lost=False)
+                ready, size = [], 0
+        if best is None:
+            return None
+        self._read(ready, only_lost=False)
+        self._read(waiting, only_lost=True)
+        self._resume(best)
+        return best.next_offset
+
+    def _resume(self, own: PartitionRow) -> None:
+        meta = self._state.meta[0]
+        meta.clock_ms = own.clock_ms
+        meta.policy_at_ms, meta.policy_seq = own.policy_at_ms, own.policy_seq
+        if own.policy is not None:
+            self._policy_given = True
+            policy = load_policy(own.policy)
+            if not isinstance(policy, Policy):
+                raise ValueError(f"the saved policy of partition {self.partition} is unfit: {policy.message}")
+            self.policy = policy
+            self._state = with_policy(self._state, self.policy)
+        if self._state.timers.size < meta.codes + 2:
+            self._state = self._state._replace(timers=rows_of(TIMER, int(meta.codes) + 2))
+        wake_up(self._state)
+
+    def _read(self, pairs: list[tuple[bytes, bytes]], *, only_lost: bool) -> None:
+        """Takes rows: all of a finished checkpoint, or of an unfinished one what would be lost otherwise."""
+        if not pairs:
+            return
+        data = np.frombuffer(b"".join(part for pair in pairs for part in pair), np.uint8)
+        ends = np.cumsum(np.array([(len(key), len(value)) for key, value in pairs], np.int64)).reshape(-1, 2)
+        spans = np.empty((len(pairs), 3), np.int64)
+        spans[:, 1:] = ends
+        spans[0, 0], spans[1:, 0] = 0, ends[:-1, 1]
+        self._state = self._state._replace(data=data)
+        start = 0
+        while start < len(pairs):
+            start = read_rows(self._state, raw_of(self._state), self._scratch, raw_of(self._scratch), spans, start, only_lost)
+            self._make_room(None)
+
+    def rows(self) -> dict[bytes, bytes]:
+        """Returns every row by key, as a first checkpoint would write it: to compare two machines."""
+        s = self._state
+        codes, orders = s.codes[: s.meta[0].codes], s.orders[: s.meta[0].orders]
+        saved = codes["saved"].copy(), orders["saved"].copy()
+        codes["saved"] = orders["saved"] = 0
+        data, spans = self._write(np.arange(codes.size, dtype=np.int32), np.arange(orders.size, dtype=np.int32), b"")
+        codes["saved"], orders["saved"] = saved
+        raw = data.tobytes()
+        return {raw[start:key_end]: raw[key_end:end] for start, key_end, end in spans[:-1].tolist()}
+
+
+class _Runs:
+    """Renders effects in portions and joins them."""
+
+    def __init__(self, partition: int, version: str) -> None:
+        self._partition = partition
+        self._versions = [version]
+        self._alerts: list[Run] = []
+        self._changes: list[Run] = []
+
+    def add_version(self, version: str) -> int:
+        """Returns the index of a policy version that holds from now on."""
+        self._versions.append(version)
+        return len(self._versions) - 1
+
+    def render(self, s: State) -> None:
+        """Renders the effects noted so far, and forgets them."""
+        meta = s.meta[0]
+        if meta.alerts:
+            versions = np.frombuffer("".join(self._versions).encode(), np.uint8).reshape(-1, 16)
+            table = np.zeros(meta.alerts, EVENT_BYTES).view(np.recarray)
+            data = octets(alerts_room(s))
+            used = render_alerts(s, self._partition, versions, data, table)
+            self._alerts.append(Run(data[:used], table.view(np.ndarray).view(EVENT)))
+        if meta.changes:
+            table = np.zeros(meta.changes, EVENT_BYTES).view(np.recarray)
+            data = octets(CHANGE_ROOM * int(meta.changes))
+            used = render_changes(s, self._partition, data, table)
+            self._changes.append(Run(data[:used], table.view(np.ndarray).view(EVENT)))
+        meta.alerts = meta.evidence = meta.named = meta.changes = 0
+
+    def alerts(self) -> Run:
+        """Returns all alerts rendered."""
+        return _joined(self._alerts)
+
+    def changes(self) -> Run:
+        """Returns all price changes rendered."""
+        return _joined(self._changes)
+
+
+def _joined(runs: list[Run]) -> Run:
+    if len(runs) == 1:
+        return runs[0]
+    if not runs:
+        return Run(octets(0), np.zeros(0, EVENT))
+    tables = []
+    end = 0
+    for run in runs:
+        table = run.table.copy()
+        for name in ("start", "end", "id_start", "id_end"):
+            table[name] += end
+        tables.append(table)
+        end += run.data.size
+    return Run(np.concatenate([run.data for run in runs]), np.concatenate(tables))
+
+
+def _dead_letters(partition: int, scanned: Scanned) -> list[DeadLetter]:
+    letters = []
+    for index in np.flatnonzero(scanned.records["reason"] != OK).tolist():
+        record = scanned.records[index]
+        reason = int(record["reason"])
+        reject = scanned.rejects.get(index)
+        moved_to = None
+        field, message = (reject.field, reject.message) if reject else (None, None)
+        if reason == FROM_FUTURE:
+            field, message = "at", "more than 5 minutes after the message's broker timestamp"
+        elif reason == WRONG_PARTITION:
+            field, message = "code", "belongs to another partition: key messages by code"
+        elif reason == DISABLED_CODE:
+            moved_to = record["moved_to"][: record["moved_to_length"]].tobytes().decode() or None
+            field, message = "code", f"moved to {moved_to}" if moved_to else "disabled"
+        letters.append(
+            DeadLetter(
+                partition=partition,
+                offset=int(record["offset"]),
+                line=int(record["line"]),
+                reason=REASONS[reason],
+                original=scanned.data[record["line_start"] : record["line_end"]].tobytes(),
+                field=field,
+                message=message,
+                moved_to=moved_to,
+            )
+        )
+    return letters

@@ -1,0 +1,388 @@
+"""The steps of the machine: a record, or the timers of a code due at one instant, and what each does (SPEC §2).
+
+``apply_records`` is the one loop: records in log order, the timers due by each before it.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+
+from schemas.columns import (
+    ABSENT,
+    CEILING,
+    CONFIRM,
+    CONTRACT,
+    DECISION,
+    DISABLED_CODE,
+    ITEM,
+    ITEM_DISABLED,
+    NO_BAND,
+    OK,
+    ORDER,
+    POLICY,
+    QUOTE,
+    TICK,
+)
+from streams.bargains import score_order
+from streams.holds import accept_quote, corroborate, end_hold, fire_quotes, quotes_due, release_hold
+from streams.layout import (
+    CAPPED,
+    CONFIRMED,
+    DISABLED,
+    FOREVER_MS,
+    HOLDS,
+    MASKED,
+    MOVED,
+    NEVER_MS,
+    NONE,
+    OVERDUE,
+    QUOTED,
+    REJECTED,
+    SPECIAL_DRUG,
+    State,
+    at_of,
+    due_of,
+    set_at,
+)
+from streams.linkage import evaluate_provinces
+from streams.lowest import look, prune_window, settle_lowest, window_due
+from streams.pools import (
+    ENOUGH,
+    add_code,
+    add_order,
+    extra_for,
+    find_code,
+    find_listing,
+    find_order,
+    listing_for,
+    short_pool,
+    touch_code,
+    touch_order,
+)
+from streams.timers import due_code, schedule
+from streams.words import PROVINCE_DIGITS
+
+DONE: Final = 0  # every record is applied
+SHORT: Final = 1  # a pool must grow; meta.short says which
+STOPPED: Final = 2  # a policy record: its step is the caller's
+
+HOLD_PREFIX: Final = np.frombuffer(b"price_hold:", np.uint8)
+COLON: Final = ord(":")
+
+APPLIED: Final = 0
+STALE: Final = 1
+DEAD: Final = 2
+
+
+@njit(cache=True)
+def earliest_timer(s: State, row: int) -> int:
+    """When the next timer of a code is due. Here other kinds of timers join."""
+    code = s.codes[row]
+    due_ms = window_due(s, row)
+    for i in range(code.listing_count):
+        listing = s.listings[code.listings + i]
+        due_ms = min(due_ms, quotes_due(s, listing))
+        if listing.band != NO_BAND and listing.flags & OVERDUE == 0:
+            due_ms = min(due_ms, due_of(listing))
+    return due_ms
+
+
+@njit(cache=True)
+def begin_step(s: State, row: int) -> None:
+    """What begins each step that may move prices: a look at the code as it was. No listing reports, unless named."""
+    s.meta[0].reporting = NONE
+    look(s, row, s.was[0])
+
+
+@njit(cache=True)
+def finish_step(s: State, row: int) -> None:
+    """What ends each step that may move prices: corroboration, the lowest, the provinces, the next timer."""
+    corroborate(s, row)
+    settle_lowest(s, row)
+    evaluate_provinces(s, row)
+    schedule(s, row, earliest_timer(s, row))
+    touch_code(s, row)
+
+
+@njit(cache=True)
+def fire_timers(s: State, until_ms: int) -> bool:
+    """Fires all timers due by then, in order of due time, each with the clock at its own; False if a pool is short."""
+    meta = s.meta[0]
+    while True:
+        meta.short = short_pool(s)
+        if meta.short != ENOUGH:
+            return False
+        row = due_code(s, until_ms)
+        if row < 0:
+            return True
+        meta.clock_ms = s.codes[row].due_ms
+        meta.timer = 1
+        begin_step(s, row)
+        fire_quotes(s, row)
+        finish_step(s, row)
+        meta.timer = 0
+
+
+@njit(cache=True)
+def evaluate_policy(s: State, rows: Any, start: int, record: int) -> int:
+    """The step of a policy record for the codes ``rows[start:]``; returns where it stopped for want of room."""
+    meta = s.meta[0]
+    meta.trigger = record
+    placed = s.records[record]
+    for i in range(start, rows.size):
+        meta.short = short_pool(s)
+        if meta.short != ENOUGH:
+            return i
+        row = rows[i]
+        if is_applied(s, row, placed):
+            continue
+        prune_window(s, row, s.was_rules[0].window_ms)
+        begin_step(s, row)
+        finish_step(s, row)
+    return int(rows.size)
+
+
+@njit(cache=True)
+def is_applied(s: State, row: int, record: Any) -> bool:
+    """The row, read from the state topic, has this record already."""
+    code = s.codes[row]
+    if record.offset != code.applied_offset:
+        return record.offset < code.applied_offset
+    return record.line <= code.applied_line
+
+
+@njit(cache=True)
+def is_newer(at_ms: int, seq: int, last_at_ms: int, last_seq: int) -> bool:
+    """Last writer wins: (at, seq) is greater than that of the slot's last accepted record."""
+    return at_ms > last_at_ms or (at_ms == last_at_ms and seq > last_seq)
+
+
+@njit(cache=True)
+def apply_quote(s: State, row: int) -> int:
+    """Applies a quote."""
+    placed = s.records[s.meta[0].trigger]
+    at = listing_for(s, row, placed.province)
+    listing = s.listings[at]
+    if listing.flags & QUOTED and not is_newer(placed.at_ms, placed.seq, at_of(listing), listing.seq):
+        return STALE
+    set_at(listing, placed.at_ms)
+    listing.seq = placed.seq
+    listing.flags |= QUOTED
+    quote = s.incoming[0]
+    quote.price_e4 = placed.per_piece_e4
+    quote.effective_ms = placed.effective_ms
+    quote.valid_until_ms = FOREVER_MS if placed.valid_until_ms == ABSENT else placed.valid_until_ms
+    quote.offset = placed.offset
+    quote.line = placed.line
+    quote.supplier_hi = placed.supplier_hi
+    quote.supplier_lo = placed.supplier_lo
+    quote.kind = placed.kind
+    quote.status = placed.status
+    begin_step(s, row)
+    s.meta[0].reporting = at
+    accept_quote(s, row, at)
+    finish_step(s, row)
+    return APPLIED
+
+
+@njit(cache=True)
+def apply_ceiling(s: State, row: int) -> int:
+    """Applies a ceiling."""
+    placed = s.records[s.meta[0].trigger]
+    at = listing_for(s, row, placed.province)
+    extra = s.extras[extra_for(s, at)]
+    if extra.flags & CAPPED and not is_newer(
+        placed.at_ms, placed.seq, extra.ceiling_at_ms, extra.ceiling_seq
+    ):
+        return STALE
+    begin_step(s, row)
+    s.meta[0].reporting = at
+    extra.flags |= CAPPED
+    extra.ceiling_at_ms = placed.at_ms
+    extra.ceiling_seq = placed.seq
+    extra.ceiling_e4 = 0 if placed.price_e4 == ABSENT else placed.price_e4
+    extra.ceiling_offset = placed.offset
+    extra.ceiling_line = placed.line
+    finish_step(s, row)
+    return APPLIED
+
+
+@njit(cache=True)
+def apply_item(s: State, row: int) -> int:
+    """Applies an item: it replaces the last one whole."""
+    placed = s.records[s.meta[0].trigger]
+    code = s.codes[row]
+    if not is_newer(placed.at_ms, placed.seq, code.item_at_ms, code.item_seq):
+        return STALE
+    begin_step(s, row)
+    code.item_at_ms = placed.at_ms
+    code.item_seq = placed.seq
+    code.device_class = placed.device_class
+    code.flags &= ~(DISABLED | MOVED | SPECIAL_DRUG) & 0xFF
+    if placed.status == ITEM_DISABLED:
+        code.flags |= DISABLED
+    if placed.special_drug == 1:
+        code.flags |= SPECIAL_DRUG
+    if placed.second_length > 0:
+        code.flags |= MOVED
+        if code.moved == NONE:
+            code.moved = s.meta[0].moved
+            s.meta[0].moved += 1
+        moved = s.moved[code.moved]
+        moved.code_length = placed.second_length
+        for i in range(27):
+            moved.code[i] = s.data[placed.second_start + i] if i < placed.second_length else 0
+    finish_step(s, row)
+    return APPLIED
+
+
+@njit(cache=True)
+def apply_order(s: State, row: int) -> int:
+    """Applies an order."""
+    placed = s.records[s.meta[0].trigger]
+    hash32 = order_hash(s.data, placed.key_start, placed.key_length, row, placed.province)
+    order = find_order(s, row, placed.province, placed.key_start, placed.key_length, hash32)
+    if order < 0:
+        order = add_order(s, row, placed.province, placed.key_start, placed.key_length, hash32)
+    known = s.orders[order]
+    if not is_newer(placed.at_ms, placed.seq, known.at_ms, known.seq):
+        return STALE
+    known.at_ms = placed.at_ms
+    known.seq = placed.seq
+    if placed.quantity > 0:
+        score_order(s, row, order)
+    touch_order(s, order)
+    touch_code(s, row)
+    return APPLIED
+
+
+@njit(cache=True)
+def order_hash(data: Any, start: int, length: int, row: int, province: int) -> int:
+    """A hash of an order's code, province and id: FNV-1a over the id, 32 bits."""
+    hashed = (2_166_136_261 ^ (row * 40_503 + province)) & 0xFFFFFFFF
+    for i in range(length):
+        hashed = ((hashed ^ data[start + i]) * 16_777_619) & 0xFFFFFFFF
+    return int(hashed)
+
+
+@njit(cache=True)
+def names_hold(s: State, row: int, record: Any, opening: int) -> bool:
+    """The decision's alert_id is ``price_hold:{code}:{province}:{opening}``."""
+    code = s.codes[row]
+    prefix = 11 + code.code_length + 8
+    digits = 1
+    bound = 10
+    while opening >= bound:
+        bound *= 10
+        digits += 1
+    if record.key_length != prefix + digits:
+        return False
+    at = record.key_start
+    for i in range(11):
+        if s.data[at + i] != HOLD_PREFIX[i]:
+            return False
+    at += 11
+    for i in range(code.code_length):
+        if s.data[at + i] != code.code[i]:
+            return False
+    at += code.code_length
+    if s.data[at] != COLON or s.data[at + 7] != COLON:
+        return False
+    for i in range(6):
+        if s.data[at + 1 + i] != PROVINCE_DIGITS[record.province, i]:
+            return False
+    for i in range(digits):
+        if s.data[at + 7 + digits - i] != 48 + opening % 10:
+            return False
+        opening //= 10
+    return True
+
+
+@njit(cache=True)
+def apply_decision(s: State, row: int) -> int:
+    """Applies a decision: it ends the hold that it names, if that is open."""
+    placed = s.records[s.meta[0].trigger]
+    at = find_listing(s, row, placed.province)
+    if at < 0 or s.listings[at].extra < 0:
+        return APPLIED
+    extra = s.extras[s.listings[at].extra]
+    if extra.flags & HOLDS == 0 or not names_hold(s, row, placed, extra.hold_opening):
+        return APPLIED
+    begin_step(s, row)
+    s.meta[0].reporting = at
+    if placed.action == CONFIRM:
+        released = release_hold(s, row, at)
+        released.reason = CONFIRMED
+    else:
+        ended = end_hold(s, row, at)
+        ended.reason = REJECTED
+    finish_step(s, row)
+    return APPLIED
+
+
+@njit(cache=True)
+def apply_one(s: State, row: int) -> int:
+    """Applies the valid record of a code that triggers the step. Contracts, deliveries and payments plug in here."""
+    placed = s.records[s.meta[0].trigger]
+    if row < 0 and placed.type not in (QUOTE, CEILING, ITEM, ORDER):
+        return APPLIED
+    if row < 0:
+        row = add_code(s, placed.code_start, placed.code_length, placed.hash)
+    elif is_applied(s, row, placed):
+        return APPLIED
+    if placed.type == QUOTE:
+        return apply_quote(s, row)
+    if placed.type == ORDER:
+        return apply_order(s, row)
+    if placed.type == CEILING:
+        return apply_ceiling(s, row)
+    if placed.type == ITEM:
+        return apply_item(s, row)
+    if placed.type == DECISION:
+        return apply_decision(s, row)
+    return APPLIED
+
+
+@njit(cache=True)
+def reject_disabled(s: State, row: int, record: Any) -> None:
+    """Makes a record of a disabled or moved code a dead letter that names the new code."""
+    record.reason = DISABLED_CODE
+    record.moved_to_length = 0
+    if s.codes[row].flags & MOVED:
+        moved = s.moved[s.codes[row].moved]
+        record.moved_to_length = moved.code_length
+        for i in range(moved.code_length):
+            record.moved_to[i] = moved.code[i]
+
+
+@njit(cache=True, nogil=True)
+def apply_records(s: State, start: int) -> tuple[int, int]:
+    """Applies the records from ``start`` on; returns why it stopped (DONE, SHORT, STOPPED) and at which record."""
+    meta = s.meta[0]
+    for record in range(start, s.records.size):
+        placed = s.records[record]
+        if placed.reason != OK:
+            continue
+        meta.short = short_pool(s)
+        if meta.short != ENOUGH:
+            return SHORT, record
+        row = NONE
+        if placed.type != TICK and placed.type != POLICY:
+            row = find_code(s, placed.code_start, placed.code_length, placed.hash)
+            if row >= 0 and s.codes[row].flags & MASKED != 0 and placed.type in (QUOTE, CEILING, CONTRACT):
+                if not is_applied(s, row, placed):
+                    reject_disabled(s, row, placed)
+                    s.outcomes[placed.type, DEAD] += 1
+                    continue
+        if placed.at_ms > meta.clock_ms:
+            meta.trigger = record
+            if not fire_timers(s, placed.at_ms):
+                return SHORT, record
+            meta.clock_ms = placed.at_ms
+        if placed.type == POLICY:
+            return STOPPED, record
+        meta.trigger = record
+        outcome = APPLIED if placed.type == TICK else apply_one(s, row)
+        s.outcomes[placed.type, outcome] += 1
+    return DONE, s.records.size
