@@ -1,21 +1,22 @@
 """The fields of each record type, and how each one's JSON value is read (SPEC §2 to §7).
 
-A reader takes a JSON value that is neither null nor "" and returns what the record holds, or a ``Fault``.
+A reader takes a JSON value that is neither null nor "" and returns what the record holds, or a ``Fault``. Beside it
+stands the shape of what it takes, in words of JSON Schema, which cannot say all of it (see ``schemas.json_schemas``).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from config.provinces import PROVINCE_INDEX
+from config.provinces import PROVINCE_CODES, PROVINCE_INDEX
 from schemas import columns
 from schemas.codes import is_code, is_supplier
 from schemas.columns import BAD_CODE, BAD_MONEY, BAD_PROVINCE, BAD_TIME, BAD_TYPE
 from schemas.json_text import Integer, Real
-from schemas.money import MAX_PAID_E4, MAX_PRICE_E4, parse_money, parse_money_number
+from schemas.money import MAX_PAID_E4, MAX_PRICE_E4, YUAN_E4, parse_money, parse_money_number
 from schemas.policy import parse_policy
 from schemas.records import Record, Reject
-from schemas.times import LATEST_MS, parse_rfc3339
+from schemas.times import LATEST_MS, RFC3339_PATTERN, parse_rfc3339
 
 MAX_STRING_BYTES: Final = 256
 MAX_ID_BYTES: Final = 64
@@ -29,6 +30,7 @@ _MAX_INTEGER_CHARACTERS: Final = 20
 
 Value = Any
 Reader = Callable[[Value], Any]
+Shape = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +42,22 @@ class Fault:
 
 
 class Field(NamedTuple):
-    """One field: its name in JSON, its place in ``Record``, its reader, and whether it must be there."""
+    """One field: its name in JSON, its place in ``Record``, its reader, whether it must be there, and its shape."""
 
     json_name: str
     place: int
     read: Reader
-    required: bool = False
+    required: bool
+    shape: Shape
 
 
-def _field(json_name: str, name: str, read: Reader, *, required: bool = False) -> Field:
-    return Field(json_name, Record._fields.index(name), read, required)
+class _Kind(NamedTuple):
+    read: Reader
+    shape: Shape
+
+
+def _field(json_name: str, name: str, kind: _Kind, *, required: bool = False) -> Field:
+    return Field(json_name, Record._fields.index(name), kind.read, required, kind.shape)
 
 
 _NOT_A_STRING: Final = Fault(BAD_TYPE, "must be a string")
@@ -72,43 +80,43 @@ def _is_longer(text: str, limit: int) -> bool:
     return len(text) > limit or (len(text) * 4 > limit and len(text.encode()) > limit)
 
 
-def _text(value: Value) -> str | Fault:
+def _read_text(value: Value) -> str | Fault:
     if type(value) is not str:
         return _NOT_A_STRING
     return _TOO_LONG if _is_longer(value, MAX_STRING_BYTES) else value
 
 
-def _id(value: Value) -> str | Fault:
+def _read_id(value: Value) -> str | Fault:
     if type(value) is not str:
         return _NOT_A_STRING
     return _ID_TOO_LONG if _is_longer(value, MAX_ID_BYTES) else value
 
 
-def _code(value: Value) -> str | Fault:
-    text = _text(value)
+def _read_code(value: Value) -> str | Fault:
+    text = _read_text(value)
     return text if isinstance(text, Fault) or is_code(text) else _NOT_A_CODE
 
 
-def _supplier(value: Value) -> str | Fault:
+def _read_supplier(value: Value) -> str | Fault:
     return value if type(value) is str and is_supplier(value) else _NOT_A_SUPPLIER
 
 
-def _province(value: Value) -> int | Fault:
-    text = _text(value)
+def _read_province(value: Value) -> int | Fault:
+    text = _read_text(value)
     return text if isinstance(text, Fault) else PROVINCE_INDEX.get(text, _NOT_A_PROVINCE)
 
 
-def _word(words: Sequence[str]) -> Reader:
+def _word(words: Sequence[str]) -> _Kind:
     indexes = {word: index for index, word in enumerate(words)}
     fault = Fault(BAD_TYPE, f"must be one of {', '.join(words)}")
 
     def read(value: Value) -> int | Fault:
         return indexes.get(value, fault) if type(value) is str else fault
 
-    return read
+    return _Kind(read, {"enum": list(words)})
 
 
-def _integer(least: int, most: int) -> Reader:
+def _integer(least: int, most: int) -> _Kind:
     out_of_range = Fault(BAD_TYPE, f"must be from {least} to {most}")
 
     def read(value: Value) -> int | Fault:
@@ -118,14 +126,14 @@ def _integer(least: int, most: int) -> Reader:
             return out_of_range
         return number
 
-    return read
+    return _Kind(read, {"type": "integer", "minimum": least, "maximum": most})
 
 
-def _flag(value: Value) -> bool | Fault:
+def _read_flag(value: Value) -> bool | Fault:
     return value if type(value) is bool else _NOT_A_FLAG
 
 
-def _money(least_e4: int, most_e4: int, bounds: str) -> Reader:
+def _money(least_e4: int, most_e4: int, bounds: str) -> _Kind:
     out_of_range = Fault(BAD_MONEY, f"must be {bounds} yuan")
 
     def read(value: Value) -> int | Fault:
@@ -141,10 +149,14 @@ def _money(least_e4: int, most_e4: int, bounds: str) -> Reader:
             return _NOT_MONEY
         return amount_e4 if least_e4 <= amount_e4 <= most_e4 else out_of_range
 
-    return read
+    least = {"exclusiveMinimum": 0} if least_e4 else {"minimum": 0}
+    number = {"type": "number", **least, "maximum": most_e4 // YUAN_E4}
+    pattern = "^(?=.*[1-9])" if least_e4 else "^"
+    pattern += f"0*[0-9]{{1,{len(str(most_e4 // YUAN_E4))}}}(\\.[0-9]{{1,4}}0*)?$"
+    return _Kind(read, {"anyOf": [number, {"type": "string", "maxLength": MAX_STRING_BYTES, "pattern": pattern}]})
 
 
-def _time(value: Value) -> int | Fault:
+def _read_time(value: Value) -> int | Fault:
     if type(value) is str:
         if _is_longer(value, MAX_STRING_BYTES):
             return _TOO_LONG
@@ -157,13 +169,29 @@ def _time(value: Value) -> int | Fault:
     return at_ms
 
 
-def _policy(value: Value) -> Any:
+def _read_policy(value: Value) -> Any:
     policy = parse_policy(value)
     if isinstance(policy, Reject):
         return Fault(policy.reason, f"is unfit at {policy.field}: {policy.message}" if policy.field else policy.message)
     return policy
 
 
+_text: Final = _Kind(_read_text, {"type": "string", "minLength": 1, "maxLength": MAX_STRING_BYTES})
+_id: Final = _Kind(_read_id, {"type": "string", "minLength": 1, "maxLength": MAX_ID_BYTES})
+_code: Final = _Kind(_read_code, {"type": "string", "pattern": "^(C[0-9]{26}|[XZT][A-Z0-9]{22})$"})
+_supplier: Final = _Kind(_read_supplier, {"type": "string", "pattern": "^[0-9A-Z]{18}$"})
+_province: Final = _Kind(_read_province, {"enum": list(PROVINCE_CODES)})
+_flag: Final = _Kind(_read_flag, {"type": "boolean"})
+_time: Final = _Kind(
+    _read_time,
+    {
+        "anyOf": [
+            {"type": "integer", "minimum": 0, "maximum": LATEST_MS},
+            {"type": "string", "maxLength": MAX_STRING_BYTES, "pattern": f"^{RFC3339_PATTERN}$"},
+        ]
+    },
+)
+_policy: Final = _Kind(_read_policy, {"$ref": "policy.json"})
 _price: Final = _money(1, MAX_PRICE_E4, "over 0 and at most 100,000,000")
 _pack_size: Final = _integer(1, MAX_PACK_SIZE)
 _quantity: Final = _integer(0, MAX_QUANTITY)

@@ -83,7 +83,7 @@ def parse_line(line: bytes) -> Record | Reject:
 def _read_fields(index: int, given: dict[str, Any]) -> Record | Reject:
     values = list(TEMPLATES[index])
     worst: Reject | None = None
-    for json_name, place, read, _ in FIELDS[index]:
+    for json_name, place, read, _, _ in FIELDS[index]:
         value = given.get(json_name)
         if value is None or value == "":
             continue

@@ -20,7 +20,8 @@ MAX_COUNT: Final = 10**6
 MAX_GUARD_BP: Final = 10_000
 VERSION_DIGITS: Final = 16
 
-_PREFIX: Final = re.compile(r"[0-9A-Z]{1,27}")
+PREFIX_PATTERN: Final = "[0-9A-Z]{1,27}"
+_PREFIX: Final = re.compile(PREFIX_PATTERN)
 _MAX_INTEGER_CHARACTERS: Final = 7
 
 

@@ -149,7 +149,7 @@ def scan(batch: Batch) -> Scanned:
     data[:size] = batch.data
     data[size : size + PADDING] = 0
     messages = np.array(batch.messages).view(np.int64).reshape(-1, 4)
-    rows = np.empty(max(len(messages), size // _LINE_BYTES_GUESS) + 1, RECORD).view(np.recarray)
+    rows: Rows = np.empty(max(len(messages), size // _LINE_BYTES_GUESS) + 1, RECORD).view(np.recarray)
     tokens = np.zeros((len(KEYS), 4), np.int64)
     state = np.zeros(5, np.int64)
     state[_AT] = -1

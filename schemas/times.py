@@ -9,10 +9,11 @@ LATEST_MS: Final = 253_402_300_799_999
 
 _DAY_MS: Final = 86_400_000
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
-_RFC3339: Final = re.compile(
+RFC3339_PATTERN: Final = (
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]+))?"
     r"(?:Z|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
 )
+_RFC3339: Final = re.compile(RFC3339_PATTERN)
 
 
 def parse_rfc3339(text: str) -> int | None:

@@ -36,7 +36,7 @@ COMMON = {"province": "320000", "code": CODE, "at": AT}
 GOOD: dict[str, dict[str, Any]] = {
     "item": {"type": "item", "code": CODE, "at": AT},
     "quote": {"type": "quote", **COMMON, "price": "12.50", "supplier": SUPPLIER},
-    "ceiling": {"type": "ceiling", **COMMON, "price": 12.5},
+    "ceiling": {"type": "ceiling", **COMMON},
     "contract": {
         "type": "contract",
         **COMMON,
@@ -87,7 +87,7 @@ FULL: dict[str, dict[str, Any]] = {
         "effective_at": "2026-01-05T16:00:01.1239+08:00",
         "valid_until": 253_402_271_999_999,
     },
-    "ceiling": {**GOOD["ceiling"], "id": "x", "seq": 1},
+    "ceiling": {**GOOD["ceiling"], "id": "x", "seq": 1, "price": 12.5},
     "contract": {**GOOD["contract"], "id": "x", "seq": 1, "delivery_hours": 8760, "institution": "H1"},
     "order": {
         **GOOD["order"],
