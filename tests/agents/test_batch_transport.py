@@ -1,0 +1,289 @@
+"""The transport's consumer without a broker: what is in flight, what is committed, what a rebalance leaves behind."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from faust.types import TP
+
+from agents import batch_transport
+from agents.app import App, make_app
+from agents.batch_transport import BatchConsumer
+from agents.record_batches import Chunk
+from config.settings import Settings
+from schemas.batches import Batch
+from schemas.columns import MESSAGE
+
+P0, P1 = TP("feeds", 0), TP("feeds", 1)
+
+
+def chunk(partition: int, position: int, next_offset: int) -> Chunk:
+    messages = np.zeros(next_offset - position, MESSAGE)
+    messages["offset"] = range(position, next_offset)
+    return Chunk("feeds", Batch(partition, np.zeros(0, np.uint8), messages), position, next_offset, next_offset)
+
+
+class Thread:
+    """The consumer's thread, and the broker behind it."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.assigned = {P0, P1}
+        self.sought: list[dict[TP, int]] = []
+        self.committed: dict[TP, int] = {}
+        self.commits_fail = False
+        self.fetched: list[dict[TP, list[Chunk]]] = []
+
+    def assignment(self) -> set[TP]:
+        return self.assigned
+
+    async def call_thread(self, method: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        return await method(*args)
+
+    async def fenced_commit(self, offsets: Mapping[TP, int], generation: int) -> bool:
+        if self.commits_fail or generation != self.app.consumer_generation_id:
+            return False
+        self.committed.update(offsets)
+        return True
+
+    async def seek_wait(self, positions: Mapping[TP, int]) -> None:
+        self.sought.append(dict(positions))
+
+    async def seek_to_committed(self) -> dict[TP, int]:
+        return {tp: self.committed.get(tp, 0) for tp in self.assigned}
+
+    async def getmany(self, active: set[TP], timeout: float) -> dict[TP, list[Chunk]]:
+        return self.fetched.pop(0) if self.fetched else {}
+
+
+@pytest.fixture
+def scene() -> Iterable[Callable[[Callable[[BatchConsumer, Thread], Awaitable[None]]], None]]:
+    def run(act: Callable[[BatchConsumer, Thread], Awaitable[None]]) -> None:
+        async def whole() -> None:
+            async def handle(_chunk: Chunk, _generation: int, _ack: Any) -> None: ...
+
+            app = make_app(Settings(), group="g", topics=["feeds"], handle=handle, find_positions=None)
+            app.topics._acking_topics.add("feeds")
+            consumer = app.batches
+            thread = Thread(app)
+            consumer._thread = thread
+            consumer._set_active_tps({P0, P1})
+            await act(consumer, thread)
+
+        asyncio.run(whole())
+
+    return run  # type: ignore[return-value]
+
+
+async def fetch(consumer: BatchConsumer, thread: Thread, *chunks: Chunk) -> list[Any]:
+    fetched: dict[TP, list[Chunk]] = {}
+    for one in chunks:
+        fetched.setdefault(TP(one.topic, one.partition), []).append(one)
+    thread.fetched.append(fetched)
+    return [message async for _, message in consumer.getmany(timeout=0.01)]
+
+
+def ack(consumer: BatchConsumer, message: Any) -> None:
+    message.incref()
+    message.ack(consumer)
+
+
+def test_a_message_is_a_chunk_with_the_offset_of_its_last_message(scene: Any) -> None:
+    async def act(consumer: BatchConsumer, thread: Thread) -> None:
+        await consumer.perform_seek()
+        [message] = await fetch(consumer, thread, chunk(0, 0, 500))
+        assert message.offset == 499
+        assert isinstance(message.value, Chunk)
+
+    scene(act)
+
+
+def test_committed_is_what_is_acked_from_the_head(scene: Any) -> None:
+    async def act(consumer: BatchConsumer, thread: Thread) -> None:
+        await consumer.perform_seek()
+        first, second, third = await fetch(consumer, thread, chunk(0, 0, 10), chunk(0, 10, 30), chunk(0, 30, 31))
+        [other] = await fetch(consumer, thread, chunk(1, 0, 7))
+        ack(consumer, second)
+        ack(consumer, other)
+        assert await consumer.commit()
+        assert thread.committed == {P0: 0, P1: 7}
+        ack(consumer, first)
+        assert await consumer.commit()
+        assert thread.committed == {P0: 30, P1: 7}
+        assert not await consumer.commit()  # nothing new
+        ack(consumer, third)
+        assert await consumer.commit()
+        assert thread.committed == {P0: 31, P1: 7}
+
+    scene(act)
+
+
+def test_a_commit_that_failed_is_tried_again(scene: Any) -> None:
+    async def act(consumer: BatchConsumer, thread: Thread) -> None:
+        await consumer.perform_seek()
+        [message] = await fetch(consumer, thread, chunk(0, 0, 10))
+        ack(consumer, message)
+        thread.commits_fail = True
+        assert not await consumer.commit()
+        thread.commits_fail = False
+        assert await consumer.commit()
+        assert thread.committed[P0] == 10
+
+    scene(act)
+
+
+def test_positions_come_from_the_state_where_it_knows(scene: Any) -> None:
+    async def act(consumer: BatchConsumer, thread: Thread) -> None:
+        async def find(assigned: set[TP], generation: int) -> dict[TP, int]:
+            assert assigned == {P0, P1}
+            assert generation == consumer.app.consumer_generation_id
+            return {P0: 70}
+
+        thread.committed = {P0: 60, P1: 5}
+        consumer.find_positions = find
+        await consumer.perform_seek()
+        assert thread.sought == [{P0: 70, P1: 5}]
+        [message] = await fetch(consumer, thread, chunk(0, 70, 80))
+        ack(consumer, message)
+        assert await consumer.commit()
+        assert thread.committed == {P0: 80, P1: 5}
+
+    scene(act)
+
+
+def test_nothing_is_handed_over_before_the_seek(scene: Any) -> None:
+    async def act(consumer: BatchConsumer, thread: Thread) -> None:
+        assert await fetch(consumer, thread, chunk(0, 0, 10)) == []
+        await consumer.perform_seek()
+        assert len(await fetch(consumer, thread, chunk(0, 0, 10))) == 1
+
+    scene(act)
+
+
+def test_after_a_revocation_nothing_is_handed_over_until_the_next_seek(scene: Any) -> None:
+    async def act(consumer: BatchConsumer, thread: Thread) -> None:
+        await consumer.perform_seek()
+        consumer._on_partitions_revoked = nothing
+        await consumer.on_partitions_revoked({P0, P1})
+        consumer._set_active_tps({P0, P1})
+        assert await fetch(consumer, thread, chunk(0, 0, 10)) == []
+        consumer.app.consumer_generation_id += 1
+        assert await fetch(consumer, thread, chunk(0, 0, 10)) == []
+        await consumer.perform_seek()
+        assert len(await fetch(consumer, thread, chunk(0, 0, 10))) == 1
+
+    scene(act)
+
+
+def test_a_seek_that_a_rebalance_overtakes_opens_nothing(scene: Any) -> None:
+    async def act(consumer: BatchConsumer, thread: Thread) -> None:
+        async def find(_assigned: set[TP], _generation: int) -> dict[TP, int]:
+            await consumer.on_partitions_revoked({P0, P1})  # while the state is read
+            return {P0: 1, P1: 1}
+
+        consumer._on_partitions_revoked = nothing
+        consumer.find_positions = find
+        await consumer.perform_seek()
+        consumer._set_active_tps({P0, P1})
+        assert thread.sought == []
+        assert await fetch(consumer, thread, chunk(0, 0, 10)) == []
+
+    scene(act)
+
+
+def test_acks_count_until_the_last_commit_before_a_revocation(scene: Any) -> None:
+    async def act(consumer: BatchConsumer, thread: Thread) -> None:
+        await consumer.perform_seek()
+        done, lost = await fetch(consumer, thread, chunk(0, 0, 10), chunk(0, 10, 20))
+
+        async def finish(_revoked: set[TP]) -> None:
+            ack(consumer, done)
+            assert await consumer.commit()
+
+        consumer._on_partitions_revoked = finish
+        await consumer.on_partitions_revoked({P0, P1})
+        assert thread.committed == {P0: 10, P1: 0}
+        ack(consumer, lost)
+        assert not await consumer.commit()
+        assert thread.committed == {P0: 10, P1: 0}
+
+    scene(act)
+
+
+def test_acks_from_before_a_rebalance_do_not_count_after_it(scene: Any) -> None:
+    async def act(consumer: BatchConsumer, thread: Thread) -> None:
+        await consumer.perform_seek()
+        [before] = await fetch(consumer, thread, chunk(0, 0, 10))
+        consumer._on_partitions_revoked = nothing
+        await consumer.on_partitions_revoked({P0, P1})
+        consumer.app.consumer_generation_id += 1
+        consumer._set_active_tps({P0, P1})
+        await consumer.perform_seek()
+        [after] = await fetch(consumer, thread, chunk(0, 0, 10))
+        ack(consumer, before)
+        assert consumer.in_flight.unacked(P0) == 1
+        ack(consumer, after)
+        assert consumer.in_flight.unacked(P0) == 0
+
+    scene(act)
+
+
+def test_a_seek_forgets_what_is_in_flight(scene: Any) -> None:
+    async def act(consumer: BatchConsumer, thread: Thread) -> None:
+        await consumer.perform_seek()
+        await fetch(consumer, thread, chunk(0, 0, 10))
+        await consumer.seek_chunks(P0, 3)
+        assert thread.sought[-1] == {P0: 3}
+        assert consumer.in_flight.unacked(P0) == 0
+        [again] = await fetch(consumer, thread, chunk(0, 3, 10))
+        ack(consumer, again)
+        assert await consumer.commit()
+        assert thread.committed[P0] == 10
+
+    scene(act)
+
+
+def test_the_fence_is_a_commit_of_what_is_acked(scene: Any) -> None:
+    async def act(consumer: BatchConsumer, thread: Thread) -> None:
+        await consumer.perform_seek()
+        generation = consumer.app.consumer_generation_id
+        assert await consumer.still_owns(P0, generation)
+        [message] = await fetch(consumer, thread, chunk(0, 0, 10))
+        ack(consumer, message)
+        assert await consumer.still_owns(P0, generation)
+        assert thread.committed == {P0: 10}
+        assert not await consumer.still_owns(P0, generation - 1)
+        thread.commits_fail = True
+        assert not await consumer.still_owns(P0, generation)
+        consumer.in_flight.forget([P0])
+        assert not await consumer.still_owns(P0, generation)
+
+    scene(act)
+
+
+def test_a_full_stream_does_not_pause_a_partition(scene: Any) -> None:
+    async def act(consumer: BatchConsumer, thread: Thread) -> None:
+        await consumer.perform_seek()
+        consumer.on_buffer_full(P0)
+        assert len(await fetch(consumer, thread, chunk(0, 0, 10))) == 1
+
+    scene(act)
+
+
+def test_faust_is_the_one_that_is_known() -> None:
+    assert batch_transport.missing_attributes() == []
+
+
+def test_another_faust_is_refused(monkeypatch: pytest.MonkeyPatch, scene: Any) -> None:
+    monkeypatch.setattr(batch_transport, "missing_attributes", lambda: ["Consumer.force_commit"])
+
+    async def act(_consumer: BatchConsumer, _thread: Thread) -> None:
+        raise AssertionError
+
+    with pytest.raises(RuntimeError, match="force_commit missing"):
+        scene(act)
+
+
+async def nothing(_revoked: set[TP]) -> None: ...
