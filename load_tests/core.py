@@ -48,15 +48,21 @@ def measure_scan(load: Load) -> dict[str, Any]:
 
     for batch in batches(_warm_up(load)):
         scan(batch)
-    spent = 0.0
+    spent = cpu_s = 0.0
     records = size = 0
     for batch in batches(load):
-        started = time.perf_counter()
+        started, started_cpu = time.perf_counter(), time.process_time()
         scanned = scan(batch)
         spent += time.perf_counter() - started
+        cpu_s += time.process_time() - started_cpu
         records += len(scanned.records)
         size += len(batch.data)
-    return {"records": records, "records_per_s": round(records / spent), "mb_per_s": round(size / spent / 1e6)}
+    return {
+        "records": records,
+        "records_per_s": round(records / spent),
+        "records_per_cpu_s": round(records / cpu_s),
+        "mb_per_s": round(size / spent / 1e6),
+    }
 
 
 def measure_machine(load: Load, checkpoint_every: int = 0) -> dict[str, Any]:
@@ -77,14 +83,15 @@ def measure_machine(load: Load, checkpoint_every: int = 0) -> dict[str, Any]:
     del warm
     machines = [Machine(partition, load.partitions, policy) for partition in range(load.partitions)]
     tally = Tally()
-    spent = checkpoint_s = slowest_s = 0.0
+    spent = cpu_s = checkpoint_s = slowest_s = 0.0
     rows = row_bytes = 0
     applied = [0] * load.partitions
     for batch in batches(load):
         machine = machines[batch.partition]
-        started = time.perf_counter()
+        started, started_cpu = time.perf_counter(), time.process_time()
         effects = machine.apply(batch)
         took = time.perf_counter() - started
+        cpu_s += time.process_time() - started_cpu
         spent += took
         slowest_s = max(slowest_s, took)
         tally.add(effects)
@@ -99,6 +106,7 @@ def measure_machine(load: Load, checkpoint_every: int = 0) -> dict[str, Any]:
     return {
         "records": tally.records,
         "records_per_s": round(tally.records / spent),
+        "records_per_cpu_s": round(tally.records / cpu_s),
         "slowest_batch_ms": round(slowest_s * 1000, 1),
         "alerts": tally.alerts,
         "price_changes": tally.price_changes,
