@@ -45,6 +45,8 @@ def run(settings: Settings, on_listening: Callable[[str], None] | None = None) -
 
     Raises OSError when the address cannot be bound.
     """
+    # It repeats itself many times a second while a broker is away; gateway.alerts_topic says it once.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     sources = Sources.of(settings)
     config = uvicorn.Config(
         create_app(settings, sources),

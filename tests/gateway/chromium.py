@@ -122,7 +122,7 @@ class Tab:
         return place[0], place[1]
 
     async def key(self, name: str) -> None:
-        key, code, text = KEYS.get(name, (name, ord(name.upper()), name))
+        key, code, text = KEYS[name] if name in KEYS else (name, ord(name.upper()), name)
         parameters: dict[str, Any] = {"key": key, "windowsVirtualKeyCode": code}
         down = "keyDown" if text else "rawKeyDown"
         await self.send("Input.dispatchKeyEvent", type=down, **parameters, **({"text": text} if text else {}))

@@ -36,6 +36,9 @@ class Stage:
         await asyncio.to_thread(apply, self.settings)
         self.producer = AIOKafkaProducer(bootstrap_servers=self.settings.bootstrap)
         await self.producer.start()
+        self.reconnect()
+
+    def reconnect(self) -> None:
         self.writer = ReadModelWriter(Redis.from_url(self.settings.redis_url))
 
     async def stop(self) -> None:
