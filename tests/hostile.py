@@ -41,7 +41,7 @@ class Hostile:
         self.provinces = sorted(rng.sample(PROVINCES, rng.choice((2, 3, 4, 5, 8, 32))))
         self.policy: dict[str, Any] = lines.policy(rng, self.codes) if rng.random() < 0.8 else {}
         if rng.random() < 0.15:  # where the class decides
-            self.policy["default"] = {**self.policy.get("default", {}), "high_value_only": True}
+            self.policy["default"] = dict(self.policy.get("default", {}), high_value_only=True)
             self.base_e4 = dict.fromkeys(self.codes, 20_000_000)
         self.machines = [NaiveMachine(partition, partitions, self.policy) for partition in range(partitions)]
         self.messages: list[Message] = []
@@ -228,7 +228,11 @@ class Hostile:
         if price * pack > MAX_PRICE:
             pack = 1
         quote: Fields = {"supplier": f'"{rng.choice(SUPPLIERS)}"'}
-        status = fields["status"].strip("\"") if "status" in fields else rng.choice(("active",) * 12 + ("suspended", "withdrawn"))
+        status = (
+            fields["status"].strip('"')
+            if "status" in fields
+            else rng.choice(("active",) * 12 + ("suspended", "withdrawn"))
+        )
         if status == "active" or rng.random() < 0.7:
             jitter = rng.choice((0, 0, 0, -(pack // 2), (pack - 1) // 2))  # rounds to the same
             quote["price"] = lines.money(rng, max(price * pack + jitter, 1))
@@ -290,6 +294,35 @@ class Hostile:
             if rng.random() < 0.3:
                 self.advance()
 
+    def siege(self) -> None:
+        """Two holds too far from each other, and a price in the middle that frees both."""
+        rng, code = self.rng, self.rng.choice(self.codes)
+        product = self.product(code)
+        lowest = product.prices.lowest if product else None
+        price = (lowest.price if lowest else self.base_e4[code]) // rng.choice((5, 10))
+        at_once: Fields = {"effective_at": str(self.moment())} if rng.random() < 0.4 else {"effective_at": "null"}
+        provinces = rng.sample(self.provinces, min(3, len(self.provinces)))
+        for province, percent in zip(provinces, (95, 105, 100), strict=False):
+            plain: Fields = {"status": '"active"', "kind": '"listed"', "valid_until": "null"}
+            self.quote(code, province, max(price * percent // 100, 1), **plain, **at_once)
+
+    def behind_the_mask(self) -> None:
+        """While the code is gone, what waits takes force, and holds expire or find company when it comes back."""
+        rng, code = self.rng, self.rng.choice(self.codes)
+        held = [(name, slot.held.quote) for name, slot in self.slots(code).items() if slot.held]
+        soon = self.now + rng.choice((2, 3, SECOND_MS))
+        for name, quote in held[:2]:
+            province = rng.choice([other for other in self.provinces if other != name])
+            price = quote.price * rng.choice((100, 105, 110, 111)) // 100
+            plain: Fields = {"status": '"active"', "kind": '"listed"', "valid_until": "null"}
+            self.quote(code, province, max(price, 1), **plain, effective_at=str(soon), at=str(self.now))
+        self.now += 1
+        self.record("item", code, None, status='"disabled"', at=str(self.now))
+        self.now = soon + rng.choice((0, 1))
+        if held and rng.random() < 0.3:
+            self.decide()
+        self.record("item", code, None, device_class=rng.choice("123"), at=str(self.now))
+
     def _maybe_waits(self) -> Fields:
         return {"effective_at": str(self.moment())} if self.rng.random() < 0.3 else {"effective_at": "null"}
 
@@ -350,7 +383,7 @@ class Hostile:
             "order_id": lines.json_text(rng, rng.choice(("O1", "O2", "O3", "O1:1", *lines.NASTY[:6]))),
             "institution": lines.json_text(rng, rng.choice(("H1", "省立医院", *lines.NASTY))),
             "supplier": f'"{rng.choice(SUPPLIERS)}"',
-            "price": lines.money(rng, self.price(code, province)),
+            "price": lines.money(rng, self._order_price(code, province)),
             "quantity": rng.choice(("0", "1", "5", "7", "10", "10", "100", "1000000000")),
         }
         if rng.random() < 0.3:
@@ -366,6 +399,14 @@ class Hostile:
         if rng.random() < 0.2:
             fields["bargained_by"] = '"consortium"'
         self.record("order", code, province, **fields)
+
+    def _order_price(self, code: str, province: str) -> int:
+        """Returns a price around the province's own listing, or any."""
+        current = self.slots(code)[province].current if province in self.slots(code) else None
+        if current and current.price and self.rng.random() < 0.6:
+            price = current.price * self.rng.choice((99, 100, 101, 106, 125)) // 100 + self.rng.choice((-1, 0, 1))
+            return min(max(price, 1), MAX_PRICE)
+        return self.price(code, province)
 
     def contract(self) -> None:
         """A contract, perhaps for the second time, with a term around now."""
@@ -418,9 +459,8 @@ class Hostile:
         product = self.product(code)
         order = product.supply.orders.get((province, order_id)) if product else None
         paid = rng.choice((0, 1, 10_000, 10**18))
-        if order and rng.random() < 0.8:
-            if order.debts:
-                paid = max(rng.choice(order.debts)[1] + rng.choice((-1, 0, 0, 1)), 0)
+        if order and order.debts and rng.random() < 0.8:
+            paid = max(rng.choice(order.debts)[1] + rng.choice((-1, 0, 0, 1)), 0)
         fields = {"order_id": lines.json_text(rng, order_id), "paid_total": lines.money(rng, min(paid, 10**18))}
         if rng.random() < 0.5:
             fields["payer"] = rng.choice(('"institution"', '"fund"'))
@@ -486,6 +526,8 @@ class Hostile:
             (self.storm, 1.5),
             (self.settle_market, 3),
             (self.low_quote, 6),
+            (self.siege, 1),
+            (self.behind_the_mask, 1.5),
             (self.decide, 7),
             (self.ceiling, 5),
             (self.item, 4),
@@ -496,7 +538,7 @@ class Hostile:
             (self.spoiled, 100 * self.garbage),
         ]
         if self.everything:
-            supply = [
+            supply: list[tuple[Callable[[], None], float]] = [
                 (self.order, 14),
                 (self.contract, 7),
                 (self.delivery, 22),

@@ -224,7 +224,9 @@ def write_outputs(machines: list[NaiveMachine], out: pathlib.Path) -> None:
         "alerts": [event for machine in machines for event in machine.alerts],
         "price-changes": [event for machine in machines for event in machine.price_changes],
         "dead-letters": [
-            json.dumps(letter, separators=(",", ":")).encode() for machine in machines for letter in machine.dead_letters
+            json.dumps(letter, separators=(",", ":")).encode()
+            for machine in machines
+            for letter in machine.dead_letters
         ],
     }.items():
         (out / f"{name}.ndjson").write_bytes(b"".join(event + b"\n" for event in events))

@@ -425,7 +425,8 @@ class Prices:
     def _score_order(self, step: Step, in_force: dict[str, Quote]) -> None:
         """Scores an accepted order against the listing and the national lowest (SPEC §4)."""
         order = step.record
-        assert order and order.province
+        assert order
+        assert order.province
         if order["quantity"] == 0:
             return
         policy, price = self.machine.policy.province(order.province), order["per_piece"]
