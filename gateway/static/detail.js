@@ -6,7 +6,7 @@ import { byId, copy, h, refill } from "./dom.js";
 import { bandMark } from "./header.js";
 import { isOpen, state } from "./state.js";
 import {
-  count, dateOf, fullTime, hasWord, joinList, percent, policy, provinceName, rowTime, thresholds, ui, word, yuan,
+  count, dateOf, fullTime, hasWord, joinList, percent, policy, provinceName, reasonOf, rowTime, thresholds, ui, word, yuan,
 } from "./words.js";
 
 const LIVE_MS = 400; // a burst of revisions reads the alert once
@@ -163,7 +163,7 @@ function figures(event) {
     target === undefined ? null : figure(ui(event.target_price ? "to" : "reference"), yuan(target), event.reference ? word("rule", event.reference.rule) : "", "target"),
     event.excess_bp === undefined
       ? null
-      : figure(ui(event.excess_bp < 0 ? "below" : "excess"), percent(Math.abs(event.excess_bp)), own !== null && to !== null && own > to ? `${ui("cut")} ${yuan(formatE4(own - to))}` : "", `excess band-${event.band ?? "none"}`),
+      : figure(ui(event.excess_bp < 0 ? "below" : event.kind === "ceiling_breach" ? "excess_ceiling" : "excess"), percent(Math.abs(event.excess_bp)), own !== null && to !== null && own > to ? `${ui("cut")} ${yuan(formatE4(own - to))}` : "", `excess band-${event.band ?? "none"}`),
     dueFigure(ui("due"), event.due_at, event),
   );
 }
@@ -192,11 +192,11 @@ function dueFigure(label, due, event) {
 
 function why(event) {
   const provinces = event.reference?.provinces ?? [];
-  const reason = event.reason && hasWord("reason_text", event.reason) ? word("reason_text", event.reason) : event.reason;
+  const reason = reasonOf(event, "_text");
   if (!reason && !provinces.length) return null;
   return section(
     ui("why"),
-    reason ? h("p", {}, h("strong", {}, word("reason", event.reason)), " — ", reason) : null,
+    reason ? h("p", {}, h("strong", {}, reasonOf(event)), " — ", reason) : null,
     provinces.length
       ? h("p", { class: "references" }, h("span", { class: "label" }, ui("reference_from")), provinces.map((code) => h("span", { class: "place" }, provinceName(code))), h("span", { class: "muted" }, ` ${word("rule", event.reference.rule)} ${yuan(event.reference.price)}`))
       : null,
@@ -248,7 +248,7 @@ function timeline(event) {
 
 function told(event) {
   const parts = [];
-  if (event.reason) parts.push(word("reason", event.reason));
+  if (event.reason) parts.push(reasonOf(event));
   if (event.price !== undefined && event.target_price !== undefined) parts.push(`${yuan(event.price)} → ${yuan(event.target_price)}`);
   else if (event.price !== undefined) parts.push(yuan(event.price));
   else if (event.quantity) parts.push(`${count(event.quantity.filled)} / ${count(event.quantity.due)}`);
@@ -317,7 +317,8 @@ function arithmetic(event, entries) {
     }
   }
   if (event.reference) {
-    const from = references.length ? `${joinList(references.map((line) => `${provinceName(line.province)} ${yuan(formatE4(line.price))}`))} ⇒ ` : "";
+    const plain = references.length === 1 && references[0].price === parseE4(event.reference.price);
+    const from = plain ? `${provinceName(references[0].province)} ` : references.length ? `${joinList(references.map((line) => `${provinceName(line.province)} ${yuan(formatE4(line.price))}`))} ⇒ ` : "";
     steps.push([ui("step_reference", { rule: word("rule", event.reference.rule) }), `${from}${yuan(event.reference.price)}`, ""]);
   }
   const price = parseE4(event.price);
@@ -326,6 +327,11 @@ function arithmetic(event, entries) {
     const again = excessBp(price, reference);
     const sum = `(${yuan(event.price)} − ${yuan(event.reference.price)}) ÷ ${yuan(event.reference.price)} = ${percent(again)}`;
     steps.push([ui("step_excess"), again === event.excess_bp ? sum : `${sum} ≠ ${percent(event.excess_bp)}`, ui("floored")]);
+  }
+  const multiple = event.reason === "unit_mismatch" && price && reference ? (reference + price / 2n) / price : null;
+  if (multiple) {
+    const product = yuan(formatE4(price * multiple));
+    steps.push([ui("step_multiple"), ui("multiple", { price: yuan(event.price), k: multiple, product, reference: yuan(event.reference.price) }), ""]);
   }
   if (event.band) steps.push([ui("step_band"), bandText(event), ""]);
   if (event.quantity && event.quantity.fill_rate_bp !== undefined) {

@@ -4,7 +4,7 @@ import { byId, h, refill, setText } from "./dom.js";
 import { bandMark } from "./header.js";
 import { Rows, cell } from "./rows.js";
 import { openRows, state, streamRows } from "./state.js";
-import { count, hasWord, percent, provinceName, rowTime, shortYuan, ui, word } from "./words.js";
+import { count, percent, provinceName, reasonOf, rowTime, shortYuan, ui, word } from "./words.js";
 
 let stream;
 let worklist;
@@ -82,7 +82,7 @@ function fillRow(element, event) {
     cell("code", event.code ?? "–", event.code),
     priceCell(event),
     cell("excess", event.excess_bp === undefined ? "" : `${event.excess_bp > 0 ? "+" : ""}${percent(event.excess_bp)}`),
-    cell("reason", event.reason && hasWord("reason", event.reason) ? word("reason", event.reason) : ""),
+    cell("reason", reasonOf(event)),
   );
 }
 

@@ -47,6 +47,12 @@ export function word(section, key, values) {
 
 export const ui = (key, values) => word("ui", key, values);
 export const hasWord = (section, key) => bootstrap.words[language][section]?.[key] !== undefined;
+// An event's reason, as a word or (text) as a sentence; the reference of a ceiling breach is the ceiling.
+export function reasonOf(event, text = "") {
+  const ceiling = event.kind === "ceiling_breach" && hasWord(`ceiling_reason${text}`, event.reason);
+  return event.reason ? word(`${ceiling ? "ceiling_" : ""}reason${text}`, event.reason) : "";
+}
+
 export const tileName = (code) => bootstrap.words[language].tile[code] ?? provinceName(code);
 export const provinceName = (code) => names.get(code)?.[language] ?? code ?? "–";
 export const locale = () => (language === "zh" ? "zh-CN" : "en-GB");
