@@ -41,7 +41,7 @@ class Hostile:
         self.provinces = sorted(rng.sample(PROVINCES, rng.choice((2, 3, 4, 5, 8, 32))))
         self.policy: dict[str, Any] = lines.policy(rng, self.codes) if rng.random() < 0.8 else {}
         if rng.random() < 0.15:  # where the class decides
-            self.policy["default"] = dict(self.policy.get("default", {}), high_value_only=True)
+            self.policy["default"] = {**self.policy.get("default", {}), "high_value_only": True}
             self.base_e4 = dict.fromkeys(self.codes, 20_000_000)
         self.machines = [NaiveMachine(partition, partitions, self.policy) for partition in range(partitions)]
         self.messages: list[Message] = []
@@ -447,11 +447,22 @@ class Hostile:
             "delivery_id": lines.json_text(rng, rng.choice(("D1", "D1", "D2", "D3", *lines.NASTY[:3]))),
             "quantity": rng.choice(("0", "1", "3", "5", "7", "10", "10", "100", "1000000000")),
         }
-        if rng.random() < 0.4:
+        if rng.random() < 0.5:
             at = self._at()
-            accepted = rng.choice((at, at - 1, at - HOUR_MS, at - DAY_MS, at - 40 * DAY_MS, self.moment()))
+            ago = rng.choice((0, 1, HOUR_MS, DAY_MS, 40 * DAY_MS))
+            accepted = rng.choice((at - ago, self.moment(), self._due_ms(code, province, order_id)))
             fields |= {"at": lines.time(rng, at), "accepted_at": lines.time(rng, max(accepted, 0))}
         self.record("delivery", code, province, **fields)
+
+    def _due_ms(self, code: str, province: str, order_id: str) -> int:
+        """Returns about when an order falls due, or now."""
+        product = self.product(code)
+        order = product.supply.orders.get((province, order_id)) if product else None
+        contract = product.supply.contracts.get((province, order.record["contract_id"])) if product and order else None
+        if not order or not contract:
+            return self.now
+        due_ms: int = order.first_at + contract.record["delivery_hours"] * HOUR_MS
+        return min(due_ms + self.rng.choice((-1, 0, 0, 1)), self.now)
 
     def payment(self) -> None:
         """A payment, often of just what is owed."""

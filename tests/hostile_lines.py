@@ -3,7 +3,7 @@
 import json
 import random
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Final
+from typing import Any, Final
 
 from tests.naive_records import LATEST_MS, PROVINCES
 
@@ -256,7 +256,7 @@ def spoil(rng: random.Random, fields: Fields, line: bytes) -> bytes:
 KINDS: Final = ("listed", "selected", "filed", "emergency")
 
 
-def policy(rng: random.Random, codes: list[str]) -> dict[str, object]:
+def policy(rng: random.Random, codes: list[str]) -> dict[str, Any]:
     """Returns a valid policy as an object."""
     given: dict[str, object] = {}
     for name, values in {
