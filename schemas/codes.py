@@ -43,7 +43,7 @@ def murmur2(key: bytes) -> int:
     return int(state ^ state >> 15)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def murmur2_of(data: Any, start: int, length: int) -> int:
     """Kernel of murmur2 over ``data[start:start + length]`` (uint8). 32-bit products fit int64, so no type wraps."""
     whole = length & ~3
@@ -71,7 +71,7 @@ def partition_of(code: str, partitions: int) -> int:
     return (murmur2(code.encode()) & 0x7FFFFFFF) % partitions
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def partition_of_hash(hash32: int, partitions: int) -> int:
     """Kernel of partition_of, from the code's murmur2."""
     index = (np.int64(hash32) & 0x7FFFFFFF) % partitions
@@ -96,7 +96,7 @@ def _in_base36(number: int, width: int) -> str:
     return "".join(reversed(characters))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def base36_of(data: Any, start: int, length: int) -> int:
     """Kernel: the number that ``data[start:start + length]``, at most 12 of ``[0-9A-Z]``, is in base 36; -1: is none."""
     number = np.int64(0)
@@ -111,7 +111,7 @@ def base36_of(data: Any, start: int, length: int) -> int:
     return int(number)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def put_base36(out: Any, at: int, number: int, width: int) -> None:
     """Kernel: writes a number in base 36 into ``out[at:at + width]`` (uint8)."""
     rest = np.int64(number)

@@ -1,7 +1,7 @@
 """Kernels over raw bytes, eight at a time where it pays: strings, digits, words.
 
 ``data`` is a uint8 array with at least PADDING zero bytes behind what is read, so that eight bytes may be loaded
-anywhere. With JIT off ``data`` is a ``bytes``, whose elements are Python's integers: they neither wrap nor warn.
+anywhere. With JIT off ``data`` is a ``bytearray``, whose elements are Python's integers: they neither wrap nor warn.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,27 +70,27 @@ def _load8_compiled(data: Any, at: Any) -> Callable[[Any, Any], Any]:  # noqa: A
     return load
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def lowest_flag(flags: Any) -> int:
     """Returns which byte of ``flags`` (a uint64 with high bits set, not 0) is the first with its high bit set: 0 to 7."""
     below = (flags & (~flags + _N1)) - _N1
     return int(np.int64(((below & _ONES) * _ONES) >> _N56)) - 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def quote_flags(word: Any) -> Any:
     """Returns a uint64 whose lowest set bit is the high bit of the first ``"`` among eight bytes; 0: there is none."""
     other = word ^ _QUOTES
     return (other - _ONES) & ~other & _HIGHS
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def mask_below(flags: Any) -> Any:
     """Returns a uint64 that keeps the bytes before the first flagged one."""
     return ((flags & (~flags + _N1)) >> _N7) - _N1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def special_flags(word: Any) -> Any:
     """As quote_flags, for the bytes at which plain text of a string stops: quote, backslash, control, not ASCII."""
     quote = word ^ _QUOTES
@@ -121,23 +121,39 @@ def utf8_length(data: Any, at: int) -> int:
 
 
 @njit(cache=True, nogil=True)
+def hex4(data: Any, at: int) -> int:
+    """Returns the number that four hexadecimal digits write, -1: they are none."""
+    number = 0
+    for index in range(at, at + 4):
+        digit = data[index]
+        if 0x30 <= digit <= 0x39:
+            number = number * 16 + (digit - 0x30)
+        elif 0x41 <= digit <= 0x46 or 0x61 <= digit <= 0x66:
+            number = number * 16 + ((digit | 0x20) - 0x57)
+        else:
+            return -1
+    return number
+
+
+@njit(cache=True, nogil=True)
 def escape_length(data: Any, at: int) -> int:
-    """Returns how many bytes the escape at ``at`` (a backslash) has, 0: it is none, or a surrogate (left to others)."""
+    """Returns how many bytes the escape at ``at`` (a backslash) has, a surrogate pair as one; 0: it is none, or half of one."""
     letter = data[at + 1]
     if letter in (0x22, 0x2F, 0x5C, 0x62, 0x66, 0x6E, 0x72, 0x74):
         return 2
     if letter != 0x75:
         return 0
-    for index in range(at + 2, at + 6):
-        digit = data[index]
-        if not (0x30 <= digit <= 0x39 or 0x41 <= digit <= 0x46 or 0x61 <= digit <= 0x66):
-            return 0
-    if data[at + 2] in (0x44, 0x64) and data[at + 3] >= 0x38:
+    unit = hex4(data, at + 2)
+    if unit < 0 or 0xDC00 <= unit <= 0xDFFF:
         return 0
-    return 6
+    if unit < 0xD800 or unit > 0xDFFF:
+        return 6
+    if data[at + 6] != BACKSLASH or data[at + 7] != 0x75:
+        return 0
+    return 12 if 0xDC00 <= hex4(data, at + 8) <= 0xDFFF else 0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def scan_string(data: Any, at: int) -> tuple[int, bool]:
     """Returns where the string that starts at ``at`` (behind its quote) ends, and whether it has escapes; -1: unclear.
 
@@ -167,13 +183,74 @@ def scan_string(data: Any, at: int) -> tuple[int, bool]:
 
 
 @njit(cache=True, nogil=True)
+def put_utf8(out: Any, at: int, point: int) -> int:
+    """Writes a code point in UTF-8 at ``at``; returns where it ends."""
+    if point < 0x80:
+        out[at] = point
+        return at + 1
+    if point < 0x800:
+        out[at] = 0xC0 | point >> 6
+        out[at + 1] = 0x80 | point & 0x3F
+        return at + 2
+    if point < 0x10000:
+        out[at] = 0xE0 | point >> 12
+        out[at + 1] = 0x80 | point >> 6 & 0x3F
+        out[at + 2] = 0x80 | point & 0x3F
+        return at + 3
+    out[at] = 0xF0 | point >> 18
+    out[at + 1] = 0x80 | point >> 12 & 0x3F
+    out[at + 2] = 0x80 | point >> 6 & 0x3F
+    out[at + 3] = 0x80 | point & 0x3F
+    return at + 4
+
+
+@njit(cache=True, nogil=True)
+def decode_string(data: Any, start: int, end: int, to: int) -> int:
+    """Writes what the string ``data[start:end]`` (as scan_string takes it) stands for at ``to``; returns its end.
+
+    What is written is never longer than what is read.
+    """
+    at = start
+    while at < end:
+        byte = data[at]
+        if byte != BACKSLASH:
+            data[to] = byte
+            at += 1
+            to += 1
+            continue
+        letter = data[at + 1]
+        if letter == 0x75:
+            point = hex4(data, at + 2)
+            at += 6
+            if 0xD800 <= point <= 0xDBFF:
+                point = 0x10000 + ((point - 0xD800) << 10) + (hex4(data, at + 2) - 0xDC00)
+                at += 6
+            to = put_utf8(data, to, point)
+            continue
+        if letter == 0x62:
+            letter = 0x08
+        elif letter == 0x66:
+            letter = 0x0C
+        elif letter == 0x6E:
+            letter = 0x0A
+        elif letter == 0x72:
+            letter = 0x0D
+        elif letter == 0x74:
+            letter = 0x09
+        data[to] = letter
+        at += 2
+        to += 1
+    return to
+
+
+@njit(cache=True, nogil=True, forceinline=True)
 def are_digits8(word: Any) -> bool:
     """Tells whether eight bytes are digits."""
     high = word & _HIGH_NIBBLES
     return bool(high | (((word + _SIXES) & _HIGH_NIBBLES) >> _N4) == _DIGITS)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def number8(word: Any) -> int:
     """Returns the number that eight digits write, the first of them in the lowest byte."""
     pairs = ((word & _NIBBLES) * _TEN_AND_ONE >> _N8) & _PAIRS
@@ -181,7 +258,7 @@ def number8(word: Any) -> int:
     return int(np.int64(quads * _MYRIAD_AND_ONE >> _N32))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def are_digits(data: Any, start: int, end: int) -> bool:
     """Tells whether ``data[start:end]`` are digits."""
     at = start
@@ -195,7 +272,7 @@ def are_digits(data: Any, start: int, end: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def are_capitals(data: Any, start: int, end: int) -> bool:
     """Tells whether ``data[start:end]`` are of ``[0-9A-Z]``."""
     for index in range(start, end):
@@ -217,7 +294,7 @@ MASKS: Final[Words] = np.array([(1 << 8 * length) - 1 for length in range(9)], n
 """By how many of eight bytes they keep."""
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def word_index(data: Any, start: int, end: int, words: Any, lengths: Any, first: int, last: int) -> int:
     """Returns which of ``words[first:last]`` ``data[start:end]`` is, counted from ``first``; -1: none of them."""
     length = end - start

@@ -40,13 +40,13 @@ _WORD_BOUNDS: Final = np.array(_BOUNDS)
 _MONEY_DIGITS: Final = 14
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def has(present: int, key: int) -> bool:
     """Tells whether a key is present."""
     return present >> key & 1 == 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def integer_of(tokens: Any, present: int, key: int, least: int, most: int) -> int:
     """Returns an integer within bounds, ABSENT or UNCLEAR."""
     if not has(present, key):
@@ -57,7 +57,7 @@ def integer_of(tokens: Any, present: int, key: int, least: int, most: int) -> in
     return int(value)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def word_of(data: Any, tokens: Any, present: int, key: int, words: int) -> int:
     """Returns the index of a word in its list, ABSENT or UNCLEAR."""
     if not has(present, key):
@@ -76,7 +76,7 @@ def word_of(data: Any, tokens: Any, present: int, key: int, words: int) -> int:
     return UNCLEAR if found < 0 else found
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def is_text(tokens: Any, present: int, key: int, limit: int) -> bool:
     """Tells whether a key is absent, or a string without escapes of at most ``limit`` bytes."""
     if not has(present, key):
@@ -84,7 +84,7 @@ def is_text(tokens: Any, present: int, key: int, limit: int) -> bool:
     return bool(tokens[key, t.WHAT] == t.STRING and tokens[key, t.END] - tokens[key, t.START] <= limit)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def is_unread_text(tokens: Any, present: int, key: int) -> bool:
     """As is_text for strings that are not kept: an escape is never shorter than what it stands for."""
     if not has(present, key):
@@ -94,7 +94,7 @@ def is_unread_text(tokens: Any, present: int, key: int) -> bool:
     return bool(what in (t.STRING, t.ESCAPED) and length <= MAX_STRING_BYTES)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def decimal_e4(data: Any, start: int, end: int) -> int:
     """Returns the amount of a decimal string in 1/10,000, UNCLEAR where it is not plain (see tokens.scan_number)."""
     value = 0
@@ -119,7 +119,7 @@ def decimal_e4(data: Any, start: int, end: int) -> int:
     return value
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def money_of(data: Any, tokens: Any, present: int, key: int, least_e4: int, most_e4: int) -> int:
     """Returns money within bounds, ABSENT or UNCLEAR."""
     if not has(present, key):
@@ -139,7 +139,7 @@ def money_of(data: Any, tokens: Any, present: int, key: int, least_e4: int, most
     return UNCLEAR if value < least_e4 or value > most_e4 else int(value)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def time_of(data: Any, tokens: Any, present: int, key: int) -> int:
     """Returns epoch milliseconds, ABSENT or UNCLEAR."""
     if not has(present, key):
@@ -154,7 +154,7 @@ def time_of(data: Any, tokens: Any, present: int, key: int) -> int:
     return UNCLEAR if ms < 0 else ms
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def is_plain_code(data: Any, start: int, length: int) -> bool:
     """Tells whether ``data[start:start + length]`` is a national code."""
     first = data[start]

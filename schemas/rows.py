@@ -74,7 +74,7 @@ _REQUIRED: Final = np.array(
 """A bit for each key that a type requires; ``policy`` is not looked at."""
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def put_code(data: Any, tokens: Any, row: Any) -> bool:
     """Fills a row's code and its hash; returns whether it is one."""
     start = tokens[t.CODE, t.START]
@@ -87,7 +87,7 @@ def put_code(data: Any, tokens: Any, row: Any) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def put_province(data: Any, tokens: Any, row: Any) -> bool:
     """Fills a row's province; returns whether it is one."""
     start = tokens[t.PROVINCE, t.START]
@@ -103,7 +103,7 @@ def put_province(data: Any, tokens: Any, row: Any) -> bool:
     return bool(province != NO_PROVINCE and rest == 0x30)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def put_supplier(data: Any, tokens: Any, row: Any) -> bool:
     """Fills a row's supplier; returns whether it is one."""
     start = tokens[t.SUPPLIER, t.START]
@@ -118,7 +118,7 @@ def put_supplier(data: Any, tokens: Any, row: Any) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def put_piece(row: Any, price_e4: int, pack_size: int) -> bool:
     """Fills a row's price and its price per piece, rounded half up; returns whether that is over 0."""
     row.price_e4 = price_e4
@@ -131,7 +131,7 @@ def put_piece(row: Any, price_e4: int, pack_size: int) -> bool:
     return piece_e4 > 0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def put_key(tokens: Any, present: int, row: Any, key: int) -> bool:
     """Fills a row's own key; returns whether it is plain text."""
     if not is_text(tokens, present, key, MAX_STRING_BYTES):
@@ -141,7 +141,7 @@ def put_key(tokens: Any, present: int, row: Any, key: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def put_second(tokens: Any, present: int, row: Any, key: int) -> bool:
     """Fills a row's second string, of no length where absent; returns whether it is plain text."""
     row.second_start = 0
@@ -155,7 +155,7 @@ def put_second(tokens: Any, present: int, row: Any, key: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def put_institution(tokens: Any, present: int, row: Any) -> bool:
     """Fills a row's institution, of no length where absent; returns whether it is plain text."""
     row.institution_start = 0
@@ -169,7 +169,7 @@ def put_institution(tokens: Any, present: int, row: Any) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def put_quote(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of a quote; returns whether they are plainly valid. So do the functions for other types."""
     kind = word_of(data, tokens, present, t.KIND, KIND_WORDS)
@@ -191,7 +191,7 @@ def put_quote(data: Any, tokens: Any, present: int, row: Any) -> bool:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def put_item(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of an item."""
     status = word_of(data, tokens, present, t.STATUS, ITEM_STATUS_WORDS)
@@ -211,7 +211,7 @@ def put_item(data: Any, tokens: Any, present: int, row: Any) -> bool:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def put_ceiling(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of a ceiling."""
     price_e4 = money_of(data, tokens, present, t.PRICE, 1, MAX_PRICE_E4)
@@ -220,7 +220,7 @@ def put_ceiling(data: Any, tokens: Any, present: int, row: Any) -> bool:
     return bool(price_e4 != UNCLEAR)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def put_contract(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of a contract."""
     price_e4 = money_of(data, tokens, present, t.PRICE, 1, MAX_PRICE_E4)
@@ -243,7 +243,7 @@ def put_contract(data: Any, tokens: Any, present: int, row: Any) -> bool:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def put_order(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of an order."""
     price_e4 = money_of(data, tokens, present, t.PRICE, 1, MAX_PRICE_E4)
@@ -264,7 +264,7 @@ def put_order(data: Any, tokens: Any, present: int, row: Any) -> bool:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def put_delivery(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of a delivery, whose ``at`` is known."""
     quantity = integer_of(tokens, present, t.QUANTITY, 0, MAX_QUANTITY)
@@ -279,7 +279,7 @@ def put_delivery(data: Any, tokens: Any, present: int, row: Any) -> bool:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def put_payment(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of a payment."""
     paid_e4 = money_of(data, tokens, present, t.PAID_TOTAL, 0, MAX_PAID_E4)
@@ -289,7 +289,7 @@ def put_payment(data: Any, tokens: Any, present: int, row: Any) -> bool:
     return bool(min(paid_e4, payer) != UNCLEAR and put_key(tokens, present, row, t.ORDER_ID))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def put_decision(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of a decision."""
     action = word_of(data, tokens, present, t.ACTION, ACTION_WORDS)
@@ -302,7 +302,7 @@ def put_decision(data: Any, tokens: Any, present: int, row: Any) -> bool:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def put_fields(data: Any, tokens: Any, present: int, index: int, row: Any) -> bool:
     """Fills the fields that only the type ``index`` has."""
     if index == QUOTE:
@@ -322,7 +322,7 @@ def put_fields(data: Any, tokens: Any, present: int, index: int, row: Any) -> bo
     return bool(index == TICK or (index == DECISION and put_decision(data, tokens, present, row)))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def put_record(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills a row from a line's tokens; returns whether they are plainly a valid record. ``reason`` is set then."""
     index = word_of(data, tokens, present, t.TYPE, TYPE_WORDS)

@@ -1,7 +1,7 @@
 """The fast scanner: a batch's bytes to one RECORD row a line, in one pass (SPEC §2).
 
-The kernel decides alone on plain, valid records: flat objects without escapes in what is kept, plain numbers, any order
-of keys, any further fields. Every other line is ODD; the exact parser says what it is, and its record fills the row.
+The kernel decides alone on plain, valid records: flat objects, plain numbers, any order of keys, any further
+fields. Every other line is ODD; the exact parser says what it is, and its record fills the row.
 So the two can only differ where the kernel takes a line for valid: ``tests/schemas/test_agreement.py`` looks there.
 """
 
@@ -42,8 +42,10 @@ FUTURE_MS: Final = 300_000
 """How far ``at`` may be ahead of the message's broker timestamp."""
 
 _LINE_BYTES_GUESS: Final = 100
-_ROOM_SHARE: Final = 64
-"""One byte in so many is set aside for decoded strings; more room is made where it is not enough."""
+_ROOM_SHARE: Final = 8
+"""One byte in so many is set aside for strings that are decoded; what finds no room is left to the exact parser."""
+_ROOM_BYTES: Final = 1_024
+"""So many at least."""
 
 # Where the kernel stands: int64[5].
 _MESSAGE, _AT, _LINE, _COUNT, _ODD_COUNT = range(5)
@@ -78,7 +80,7 @@ def find_line_end(data: Any, at: int, end: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def scan_lines(data: Any, messages: Any, rows: Any, tokens: Any, state: Any) -> bool:
+def scan_lines(data: Any, messages: Any, rows: Any, tokens: Any, room: Any, state: Any) -> bool:
     """Makes rows of the lines of messages (int64[n, 4], as MESSAGE) from where ``state`` stands; False: no row is left."""
     count = state[_COUNT]
     for message in range(state[_MESSAGE], messages.shape[0]):
@@ -103,7 +105,7 @@ def scan_lines(data: Any, messages: Any, rows: Any, tokens: Any, state: Any) -> 
                 state[_COUNT] = count
                 return False
             row = rows[count]
-            close, present = scan_object(data, at, tokens)
+            close, present = scan_object(data, at, tokens, room)
             line_end = end
             valid = False
             if 0 <= close <= end:
@@ -145,21 +147,25 @@ def admit(records: Any, partition: int, partitions: int) -> None:
 def scan(batch: Batch) -> Scanned:
     """Returns the lines of a batch; lines of nothing but space, tab and CR are numbered, but are none."""
     size = batch.data.size
-    data = np.empty(size + PADDING + size // _ROOM_SHARE, np.uint8)
+    start = size + PADDING
+    data = np.empty(start + size // _ROOM_SHARE + _ROOM_BYTES, np.uint8)
     data[:size] = batch.data
-    data[size : size + PADDING] = 0
+    data[size:start] = 0
+    room = np.array([start, data.size - PADDING])
     messages = np.array(batch.messages).view(np.int64).reshape(-1, 4)
     rows: Rows = np.empty(max(len(messages), size // _LINE_BYTES_GUESS) + 1, RECORD).view(np.recarray)
     tokens = np.zeros((len(KEYS), 4), np.int64)
     state = np.zeros(5, np.int64)
     state[_AT] = -1
-    # Without JIT the kernel reads bytes, whose elements are Python's own integers (see schemas.octets).
-    source = data.tobytes() if numba.config.DISABLE_JIT else data
+    # Without JIT the kernel reads a bytearray, whose elements are Python's own integers (see schemas.octets).
+    source = bytearray(data) if numba.config.DISABLE_JIT else data
     with np.errstate(over="ignore"):  # the same: the words of eight bytes are meant to wrap
-        while not scan_lines(source, messages, rows, tokens, state):
+        while not scan_lines(source, messages, rows, tokens, room, state):
             rows = _doubled(rows)
+    if source is not data:
+        data = np.frombuffer(source, np.uint8)
     scanned = Scanned(data, rows[: state[_COUNT]])
-    return _with_odd_lines(scanned, size + PADDING) if state[_ODD_COUNT] else scanned
+    return _with_odd_lines(scanned, int(room[0])) if state[_ODD_COUNT] else scanned
 
 
 def _doubled(rows: Rows) -> Rows:

@@ -13,6 +13,7 @@ from numba import njit
 from schemas.octets import (
     QUOTE_MARK,
     are_digits8,
+    decode_string,
     load8,
     mask_below,
     number8,
@@ -35,7 +36,7 @@ KEYS: Final = (
     DELIVERY_HOURS, DELIVERY_ID, ACCEPTED_AT, PAID_TOTAL, PAYER, ACTION, ALERT_ID, ACTOR, NOTE,
 ) = range(37)  # fmt: skip
 
-# What a value is.
+# What a value is. ESCAPED: a string with escapes that is not decoded.
 STRING, ESCAPED, INTEGER, DECIMAL, TRUE, FALSE, NULL, OTHER_NUMBER = range(8)
 
 # The columns of the token array, int64[len(KEYS), 4]: what it is; a string's place; a number's value.
@@ -54,6 +55,8 @@ _MASK4: Final = np.uint64(0xFFFFFFFF)
 _MASK5: Final = np.uint64(0xFFFFFFFFFF)
 _N0: Final = np.uint64(0)
 _WHOLE_DIGITS: Final = 14
+_DECODED_BYTES: Final = 6 * 256
+"""A longer string has more than 256 bytes when it is decoded, too."""
 _INT64_DIGITS: Final = 19
 _INT64_TENTH: Final = (2**63 - 1) // 10
 _INT64_LAST_DIGIT: Final = (2**63 - 1) % 10
@@ -75,7 +78,7 @@ def _perfect_hash() -> tuple[np.uint64, npt.NDArray[np.int8]]:
 _MIXER, _SLOTS = _perfect_hash()
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def find_key(data: Any, at: int) -> int:
     """Returns the known key that stands at ``at``, up to its quote; -1: another."""
     head = load8(data, at)
@@ -96,7 +99,7 @@ def find_key(data: Any, at: int) -> int:
     return int(key) if data[at + _KEY_LENGTHS[key]] == QUOTE_MARK else -1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def skip_space(data: Any, at: int) -> int:
     """Returns the first place from ``at`` on that is not space, tab or CR."""
     while data[at] == 0x20 or data[at] == 0x09 or data[at] == 0x0D:
@@ -104,7 +107,7 @@ def skip_space(data: Any, at: int) -> int:
     return at
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def scan_number(data: Any, at: int) -> tuple[int, int, int]:
     """Reads the JSON number at ``at``; returns what it is, its value and where it ends (NOT_UNDERSTOOD: no number).
 
@@ -179,10 +182,11 @@ def scan_literal(data: Any, at: int) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def scan_object(data: Any, at: int, tokens: Any) -> tuple[int, int]:
+def scan_object(data: Any, at: int, tokens: Any, room: Any) -> tuple[int, int]:
     """Reads the flat object at ``at``; returns where it ends (NOT_UNDERSTOOD), and a bit per key that is present.
 
-    The tokens of present keys are filled; the others' are of earlier lines.
+    The tokens of present keys are filled; the others' are of earlier lines. Strings with escapes are decoded into
+    ``data[room[0]:room[1]]``, which is used up; a string that finds no room stays ESCAPED.
     """
     present = 0
     if data[at] != 0x7B:
@@ -217,7 +221,15 @@ def scan_object(data: Any, at: int, tokens: Any) -> tuple[int, int]:
             if end < 0:
                 return NOT_UNDERSTOOD, present
             at = end + 1
-            what = ESCAPED if escaped else STRING
+            what = STRING
+            if escaped:
+                what = ESCAPED
+                if key >= 0 and end - start <= _DECODED_BYTES and end - start < room[1] - room[0]:
+                    what = STRING
+                    end = decode_string(data, start, end, room[0])
+                    start = room[0]
+                    data[end] = 0  # readers stop there
+                    room[0] = end + 1
             if end == start:
                 what = NULL
         elif 0x30 <= byte <= 0x39 or byte == 0x2D:

@@ -94,9 +94,26 @@ def test_strings_that_had_to_be_decoded_are_behind_the_messages() -> None:
     assert len(scanned.data) >= sum(map(len, lines))
 
 
+def test_the_kernel_decodes_escapes_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = {
+        **FULL["order"],
+        "id": '\x00\b\f\n\r\t\x1f"\\/A é中\U0001f600\uffff',
+        "institution": "省立医院",
+        "order_id": "\U0010ffff\U00010000",
+    }
+    written = json.dumps(fields).replace("/", "\\/").encode()
+    upper = written.replace(b"\\ud8", b"\\uD8").replace(b"uffff", b"uFFfF").replace(b'"order",', b'"\\u006frder",')
+    exact = parse_line(written)
+    assert isinstance(exact, Record)
+    monkeypatch.setattr("schemas.scanner.parse_line", lambda line: pytest.fail(repr(line)))
+    scanned = scan(batch_of([written, upper]))
+    assert record_of(scanned, 0) == record_of(scanned, 1) == kept(exact)
+
+
 def test_more_decoded_text_than_there_is_room_for() -> None:
     fields = {**GOOD["decision"], "actor": "省" * 80, "alert_id": "市" * 85}
     check([json.dumps(fields).encode()] * 200)
+    check([b'{"x":1,"x":1,"x":[]}' * 3, *[json.dumps({**fields, "zz": []}).encode()] * 20])
 
 
 def test_more_lines_than_expected() -> None:
@@ -222,7 +239,7 @@ PIECES = st.sampled_from(
     [
         b'"', b"\\", b"{", b"}", b"[", b"]", b":", b",", b" ", b"\t", b"\r", b"\n", b"0", b"1", b"-", b".", b"e", b"null", b"true", b"\0",
         b"\x80", b"\xff", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf4\x90\x80\x80", b"\xf0\x9f\x98\x80", b"\xe4\xb8\xad", b'\\u0022',
-        b"\\ud800", b"\\ud83d\\ude00", b"\\udc00", b'"at":null,', b'"price":"",', b'"seq":1,', b',"id":"x"', b'"type":"tick",', b"\x1f", b"\x7f",
+        b"\\ud800", b"\\ud83d\\ude00", b"\\udc00", b"\\u4e2D", b"\\n", b"\\u0000", b"\\u00e9", b'"at":null,', b'"price":"",', b'"seq":1,', b',"id":"x"', b'"type":"tick",', b"\x1f", b"\x7f",
     ]
 )  # fmt: skip
 
