@@ -10,7 +10,7 @@ app = typer.Typer(
     help="Real-time price linkage: every province's price against the national lowest, as alerts within a second.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
 )
 topics_app = typer.Typer(help="The topics in Kafka.", no_args_is_help=True)
 log_app = typer.Typer(help="The log, topic feeds.", no_args_is_help=True)
