@@ -336,6 +336,8 @@ class Hostile:
             if rng.random() < 0.1:
                 province = rng.choice(self.provinces)
         action = rng.choice(('"confirm"', '"reject"'))
+        if rng.random() < 0.3:  # decisions have no slot: an older one still counts
+            self.record("decision", code, province, action=action, alert_id='"price_hold:0"', actor='"a"', seq="9")
         self.record("decision", code, province, action=action, alert_id=f'"{alert_id}"', actor='"op-7"')
 
     def ceiling(self) -> None:
@@ -496,6 +498,28 @@ class Hostile:
                 self.record("delivery", code, province, **delivered)
             self.now = min(self.now + rng.choice((1, 1, HOUR_MS, DAY_MS)), LATEST_MS)
 
+    def term(self) -> None:
+        """A contract's whole term in midnights: bought too little or just enough, its end moved on the way."""
+        rng, (code, province) = self.rng, self.somewhere()
+        contract, days = f"T{self.now}", rng.choice((1, 2, 5, 10, 12))
+        agreed = rng.choice((10, 100, 100, 1_000))
+        fields = {"contract_id": f'"{contract}"', "supplier": f'"{SUPPLIERS[1]}"', "price": '"10"'}
+        fields |= {"agreed_quantity": str(agreed), "delivery_hours": rng.choice(("1", "24", "8760"))}
+        fields |= {"starts_at": str(self.now), "ends_at": str(min(self.now + days * DAY_MS, LATEST_MS))}
+        starts_at, pace = self.now, rng.choice((60, 69, 70, 89, 90, 95, 110))
+        self.record("contract", code, province, **fields, at=str(self.now))
+        for number in range(days + 1):
+            self.now = min(self.now + rng.choice((1, DAY_MS, DAY_MS, DAY_MS)), LATEST_MS)
+            pace = rng.choice((pace, pace, 0, 50, 80, 91, 100, 200))
+            share = agreed * pace // (100 * days)
+            placed = {"order_id": f'"{contract}-{number}"', "institution": '"H1"', "supplier": f'"{SUPPLIERS[1]}"'}
+            placed |= {"price": '"10"', "quantity": str(share), "contract_id": f'"{contract}"'}
+            self.record("order", code, province, **placed, at=str(self.now))
+            if rng.random() < 0.2:
+                ends_at = rng.choice((self.now, self.now - DAY_MS, self.now + 1, self.now + 3 * DAY_MS))
+                fields["ends_at"] = str(min(max(ends_at, starts_at + 1), LATEST_MS))
+                self.record("contract", code, province, **fields, at=str(self.now))
+
     def new_policy(self) -> None:
         """A policy for every partition, in its own time."""
         rng = self.rng
@@ -555,6 +579,7 @@ class Hostile:
                 (self.delivery, 22),
                 (self.payment, 9),
                 (self.trade, 2),
+                (self.term, 1.5),
             ]
             happenings = [(do, weight / 2) for do, weight in happenings] + supply
         self.settle_market()

@@ -258,7 +258,7 @@ KINDS: Final = ("listed", "selected", "filed", "emergency")
 
 def policy(rng: random.Random, codes: list[str]) -> dict[str, Any]:
     """Returns a valid policy as an object."""
-    given: dict[str, object] = {}
+    given: dict[str, Any] = {}
     for name, values in {
         "window_days": (0, 1, 2, 30, 365, 1_000_000, None),
         "guard_bp": (0, 4_000, 5_000, 9_500, 10_000, ""),
@@ -280,11 +280,15 @@ def policy(rng: random.Random, codes: list[str]) -> dict[str, Any]:
         }
     if rng.random() < 0.5:
         given["default"] = _province_rules(rng, codes, 0.25)
+        if rng.random() < 0.3:
+            given["default"]["bands"] = {"blue": 1, "yellow": rng.choice((2, 300)), "red": rng.choice((3, 400))}
     if rng.random() < 0.7:
         provinces = rng.sample(PROVINCES, rng.choice((0, 1, 4, 12, 32)))
         given["provinces"] = {
             code: None if rng.random() < 0.02 else _province_rules(rng, codes, 0.3) for code in provinces
         }
+    if rng.random() < 0.03:
+        given[rng.choice(("x", "guard", "window_days"))] = rng.choice((None, ""))  # left out, and known or not
     return given
 
 
@@ -305,6 +309,7 @@ def _province_rules(rng: random.Random, codes: list[str], share: float) -> dict[
                 {"blue": 0, "yellow": 1, "red": 2},
                 {"blue": 500, "yellow": 300, "red": 100},
                 {"red": 0},
+                {"yellow": 0},
                 {"blue": 1_000_000, "yellow": None},
                 {},
                 None,
