@@ -1,5 +1,6 @@
 """The twin's supply and settlement of one code (SPEC §6 and §7): all is counted anew in every step."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,6 +38,7 @@ class Order:
     first_at: int
     record: Record
     position: Position
+    accepted: int = 0  # pieces, of all its deliveries
     debts: list[tuple[int, int]] = field(default_factory=list)  # due dates, and the running amount of all up to each
     arrears: Alert | None = None
     owed: int = 0  # as the last step left it
@@ -59,6 +61,7 @@ class Supply:
     product: "Product"
     contracts: dict[Key, Contract] = field(default_factory=dict)
     orders: dict[Key, Order] = field(default_factory=dict)
+    under: defaultdict[Key, set[Key]] = field(default_factory=lambda: defaultdict(set))  # a contract's orders
     deliveries: dict[Key, dict[str, Record]] = field(default_factory=dict)  # of an order, by delivery_id
     paid: dict[Key, int] = field(default_factory=dict)
     gaps: dict[str, Alert] = field(default_factory=dict)
@@ -73,14 +76,16 @@ class Supply:
         elif record.type == "order":
             key = (record.province, record["order_id"])
             if key in self.orders:
+                self.under[record.province, self.orders[key].record["contract_id"]].discard(key)
                 self.orders[key].record, self.orders[key].position = record, step.position
             else:
                 self.orders[key] = Order(record.at, record, step.position)
-            self._count_debts(key)
+            self.under[record.province, record["contract_id"]].add(key)
+            self._count(key)
         elif record.type == "delivery":
             key = (record.province, record["order_id"])
             self.deliveries.setdefault(key, {})[record["delivery_id"]] = record
-            self._count_debts(key)
+            self._count(key)
         elif record.type == "payment":
             self.paid[record.province, record["order_id"]] = record["paid_total"]
 
@@ -93,15 +98,15 @@ class Supply:
     def instants(self) -> Iterator[int]:
         """Yields when something may happen by itself."""
         rules = self.machine.policy.supply
-        for (province, contract_id), contract in self.contracts.items():
-            for due_ms, _ in self._dues(province, contract_id, contract):
+        for key, contract in self.contracts.items():
+            for due_ms, _ in self._dues(key, contract):
                 yield due_ms
                 yield due_ms + rules["late_yellow_hours"] * HOUR_MS
                 yield due_ms + rules["late_red_hours"] * HOUR_MS
                 yield due_ms + rules["window_days"] * DAY_MS
             if contract.live:
                 yield midnight_from(self.machine.clock + 1)
-        for province in {province for province, _ in self.orders}:
+        for province in {province for province, _ in self.orders} if self._special() else ():
             for since in self._gap_starts(province):
                 yield since + GAP_MS
         for order in self.orders.values():
@@ -126,32 +131,34 @@ class Supply:
     def _sorted(self, step: Step, keys: dict[Key, Any]) -> list[Key]:
         return sorted(keys, key=lambda key: (key[0] != step.province, key[0], key[1].encode()))
 
-    def _accepted(self, key: Key, until: int = LATEST_MS) -> int:
+    def _special(self) -> bool:
+        return self.product.item is not None and self.product.item["special_drug"]
+
+    def _accepted_by(self, key: Key, until: int) -> int:
         return sum(one["quantity"] for one in self.deliveries.get(key, {}).values() if one["accepted_at"] <= until)
 
     # --- supply_shortfall -------------------------------------------------------------------------------------------
 
-    def _dues(self, province: str, contract_id: str, contract: Contract) -> list[tuple[int, Key]]:
+    def _dues(self, key: Key, contract: Contract) -> list[tuple[int, Key]]:
         """Returns when the contract's orders fall due, the oldest first."""
         hours: int = contract.record["delivery_hours"]
         return sorted(
-            (min(order.first_at + hours * HOUR_MS, LATEST_MS), key)
-            for key, order in self.orders.items()
-            if key[0] == province and order.record["contract_id"] == contract_id
+            (min(self.orders[order].first_at + hours * HOUR_MS, LATEST_MS), order) for order in self.under[key]
         )
 
     def _evaluate_supply(self, step: Step, key: Key, contract: Contract) -> None:
         rules = self.machine.policy.supply
         due = filled = overdue = 0
         oldest: int | None = None
-        for due_ms, order_key in self._dues(*key, contract):
+        for due_ms, order_key in self._dues(key, contract):
             if due_ms > step.clock:
                 continue
-            ordered = self.orders[order_key].quantity
+            order = self.orders[order_key]
+            ordered = order.quantity
             if due_ms > step.clock - rules["window_days"] * DAY_MS:
                 due += ordered
-                filled += min(ordered, self._accepted(order_key, due_ms))
-            missing = ordered - self._accepted(order_key)
+                filled += min(ordered, self._accepted_by(order_key, due_ms))
+            missing = ordered - order.accepted
             if missing > 0:
                 overdue += missing
                 oldest = due_ms if oldest is None else oldest
@@ -195,11 +202,7 @@ class Supply:
     def _evaluate_purchase(self, step: Step, key: Key, contract: Contract) -> None:
         """Evaluates a contract at a midnight of Asia/Shanghai."""
         record = contract.record
-        ordered = sum(
-            order.quantity
-            for order_key, order in self.orders.items()
-            if order_key[0] == key[0] and order.record["contract_id"] == key[1]
-        )
+        ordered = sum(self.orders[order].quantity for order in self.under[key])
         term = shanghai_day(record["ends_at"]) - shanghai_day(record["starts_at"])
         elapsed = max(shanghai_day(step.clock) - shanghai_day(record["starts_at"]), 0)
         is_last = step.clock >= record["ends_at"]
@@ -237,7 +240,7 @@ class Supply:
                 for key, order in self.orders.items()
                 if key[0] == province and order.record["channel"] == channel
             }
-            open_since = [order.first_at for key, order in of_channel.items() if self._accepted(key) < order.quantity]
+            open_since = [order.first_at for order in of_channel.values() if order.accepted < order.quantity]
             accepted = [
                 one["accepted_at"]
                 for key in of_channel
@@ -250,7 +253,7 @@ class Supply:
 
     def _evaluate_gap(self, step: Step, province: str) -> None:
         gaps = 0
-        if self.product.item and self.product.item["special_drug"]:
+        if self._special():
             gaps = sum(1 for since in self._gap_starts(province) if step.clock >= since + GAP_MS)
         band = (None, "yellow", "red")[gaps]
         alert = self.gaps.get(province)
@@ -264,8 +267,8 @@ class Supply:
 
     # --- settlement_arrears -----------------------------------------------------------------------------------------
 
-    def _count_debts(self, key: Key) -> None:
-        """Counts what an order's deliveries owe by when, oldest acceptance first."""
+    def _count(self, key: Key) -> None:
+        """Counts what an order's deliveries bring, and what they owe by when, oldest acceptance first."""
         if key not in self.orders:
             return
         order, running = self.orders[key], 0
@@ -274,6 +277,7 @@ class Supply:
         for delivery in sorted(deliveries, key=lambda delivery: int(delivery["accepted_at"])):
             running += delivery["quantity"]
             amount = half_up(running * order.record["price"], order.record["pack_size"])
+            order.accepted = running
             order.debts.append((settlement_due(delivery["accepted_at"]), min(amount, MOST_OWED)))
 
     def _evaluate_arrears(self, step: Step, key: Key, order: Order) -> None:
