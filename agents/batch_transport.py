@@ -62,7 +62,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         super().__post_init__()
         absent = record_batches.missing()
         self._public_only = bool(absent)
-        if absent:
+        if not absent:
+            record_batches.keep_bytes()
+        else:
             _log.warning("aiokafka is not the one that is known: reading through getmany, slower", missing=absent)
 
     @property

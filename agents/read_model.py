@@ -15,7 +15,7 @@ import redis.exceptions
 import structlog
 from faust.types import TP
 
-from agents import logs
+from agents import logs, record_batches
 from agents.app import App, exit_code, make_app, run_app, stop_on_signals
 from agents.read_model_rows import Events, add_alerts, add_price_changes
 from agents.record_batches import Chunk
@@ -58,6 +58,7 @@ async def _run(settings: Settings, *, rebuild: bool) -> None:
     model = ReadModel(client)
     if rebuild:
         await model.patiently(model.drop)
+    record_batches.compile_kernels()
     follower = Follower(settings, model)
     try:
         await follower.run(stop)
@@ -91,6 +92,7 @@ class ReadModel:
             stored = int(await pipe.get(key) or 0)
             if stored != before and not (stored == 0 and before == events.earliest):
                 raise Moved(stored)
+            pipe.multi()  # from here on commands wait for execute(), which fails if the offset was changed meanwhile
             if topic == ALERTS.name:
                 await add_alerts(self._client, pipe, events)
             else:
@@ -128,6 +130,7 @@ class Follower:
         self._reached: dict[TP, int] = {}
         self._earliest: dict[TP, int] = {}
         self._highwater: dict[TP, int] = {}
+        self._busy = asyncio.Lock()
         self._watchdog = Watchdog(settings.stall_s)
         self.app: App = make_app(
             settings,
@@ -152,7 +155,16 @@ class Follower:
             lag = sum(max(0, self._highwater.get(tp, 0) - offset) for tp, offset in self._reached.items())
             # Waiting for Redis is no fault of this process, which a restart would not cure.
             self._watchdog.tell((dict(self._reached), self._model.waiting_since_start), lag=lag)
+            async with self._busy:
+                await self._look_for_moves()
             await asyncio.sleep(_LOOK_S)
+
+    async def _look_for_moves(self) -> None:
+        """Notices a Redis that was flushed while no event came."""
+        for tp, reached in list(self._reached.items()):
+            stored = await self._model.patiently(partial(self._model.offset, tp.topic, tp.partition))
+            if max(stored, self._earliest[tp]) != reached:
+                await self._read_again(tp, stored)
 
     async def _commit(self) -> None:
         await self.app.batches.commit()
@@ -177,17 +189,19 @@ class Follower:
         if generation != self.app.consumer_generation_id or tp not in self._reached:
             return
         self._highwater[tp] = chunk.highwater
-        try:
-            await self._add(tp, chunk)
-        except Moved as moved:
-            offset = max(moved.offset, self._earliest[tp])
-            _log.warning(
-                "Redis is not where it was; reading again", topic=tp.topic, partition=tp.partition, offset=offset
-            )
-            self._reached[tp] = offset
-            await self.app.batches.seek_chunks(tp, offset)
-        else:
-            ack()
+        async with self._busy:
+            try:
+                await self._add(tp, chunk)
+            except Moved as moved:
+                await self._read_again(tp, moved.offset)
+            else:
+                ack()
+
+    async def _read_again(self, tp: TP, stored: int) -> None:
+        offset = max(stored, self._earliest[tp])
+        _log.warning("Redis is not where it was", topic=tp.topic, partition=tp.partition, offset=offset)
+        self._reached[tp] = offset
+        await self.app.batches.seek_chunks(tp, offset)
 
     async def _add(self, tp: TP, chunk: Chunk) -> None:
         reached = self._reached[tp]

@@ -2,24 +2,34 @@
 
 This is the only place that looks into aiokafka's fetch results. ``missing()`` tells which of the attributes it needs
 are not there; the transport then reads through ``getmany``, which is public, and slower.
+
+The record batches' bytes are read by compiled code (``record_kernels``). What it does not read goes through aiokafka's
+own iterator, ten times slower: batches of transactions of which some were aborted, and formats older than magic 2.
 """
 
 # ruff: noqa: SLF001
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
 import aiokafka
+import numba
 import numpy as np
+import numpy.typing as npt
+from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
 from aiokafka.consumer import fetcher as aiokafka_fetcher
+from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
+from aiokafka.record.memory_records import MemoryRecords
 
-from schemas.batches import Batch
+from agents import record_kernels as kernels
+from schemas.batches import Batch, Bytes
 from schemas.columns import MESSAGE
 
 _STEP: Final = 500
-"""Messages taken between two looks at how many bytes there are."""
+"""Messages taken between two looks at how many bytes there are, where aiokafka iterates."""
+_DECODERS: Final = {1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +57,36 @@ class Chunk:
         return int(self.batch.messages["offset"][-1])
 
 
+class KeptRecords:
+    """Stands for aiokafka's ``MemoryRecords`` in its fetcher, and keeps the bytes."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self._records = MemoryRecords(raw)
+        self.has_next = self._records.has_next
+        self.next_batch = self._records.next_batch
+        self.size_in_bytes = self._records.size_in_bytes
+
+
+def keep_bytes() -> None:
+    """Has every fetch result of this process keep its bytes, so that ``take`` can read them."""
+    aiokafka_fetcher.MemoryRecords = KeptRecords
+
+
+def compile_kernels() -> None:
+    """Compiles what reads record batches, or loads it from the cache: it would hold up the first fetch."""
+    state = np.zeros(kernels.STATE_SIZE, np.int64)
+    rows, data = np.zeros((1, 4), np.int64), np.zeros(1, np.uint8)
+    nothing = np.frombuffer(b"", np.uint8)  # read-only, as what is fetched
+    kernels.walk(nothing, state, rows, data, 1, True)  # noqa: FBT003  kernels have no keywords
+    kernels.read_records(nothing, 0, state, rows, data, 1)
+    kernels.close_batch(state)
+
+
 def missing() -> list[str]:
     """Returns the private names of aiokafka that this module and the transport use and that are not there."""
     needed = {
+        aiokafka_fetcher: ("MemoryRecords",),
         aiokafka_fetcher.FetchResult: ("check_assignment", "has_more", "_update_position"),
         aiokafka_fetcher.PartitionRecords: ("_unpack_records", "_consumer_record", "__next__"),
         aiokafka_fetcher.Fetcher: ("_create_fetch_waiter", "_notify", "fetched_records"),
@@ -60,8 +97,12 @@ def missing() -> list[str]:
     ]
     codes = (
         (aiokafka_fetcher.FetchResult.__init__, ("_topic_partition", "_partition_records")),
-        (aiokafka_fetcher.PartitionRecords.__init__, ("next_fetch_offset", "_records_iterator")),
+        (
+            aiokafka_fetcher.PartitionRecords.__init__,
+            ("next_fetch_offset", "_records_iterator", "_records", "_aborted_transactions", "_check_crcs"),
+        ),
         (aiokafka_fetcher.Fetcher.__init__, ("_records", "_wait_consume_future", "_subscriptions", "_closed")),
+        (aiokafka_fetcher.Fetcher._proc_fetch_request, ("MemoryRecords", "PartitionRecords", "FetchResult")),
     )
     for function, names in codes:
         absent += [f"{function.__qualname__}: {name}" for name in names if name not in function.__code__.co_names]
@@ -72,32 +113,106 @@ def take(result: Any, max_messages: int, max_bytes: int, highwater: int) -> Chun
     """Takes the next chunk out of a ``FetchResult``, and moves the consumer's position behind it.
 
     Returns None if there is none: the position was changed by a seek, the partition was taken away, or there were
-    only control records.
+    only control records. Raises what aiokafka raises of bytes that are corrupt.
     """
     partition = result._topic_partition
     if not result.check_assignment(partition) or not result.has_more():
         return None
     records = result._partition_records
-    records._consumer_record = _as_it_is  # no ConsumerRecord for each of a million a second
     position = records.next_fetch_offset
+    if _can_be_walked(records):
+        batch, ended = _walk(partition.partition, records, max_messages, max_bytes)
+    else:
+        batch, ended = _iterate(partition.partition, records, max_messages, max_bytes)
+    result._update_position()
+    if ended:
+        result._partition_records = None
+    if not len(batch.messages):
+        return None
+    return Chunk(partition.topic, batch, position, records.next_fetch_offset, highwater)
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """How far the bytes of a fetch result are read."""
+
+    raw: Bytes
+    state: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(kernels.STATE_SIZE, np.int64))
+    decompressed: Bytes | None = None
+    unknown: bool = False
+
+
+def _can_be_walked(records: Any) -> bool:
+    if isinstance(records._records, KeptRecords) and not records._aborted_transactions:
+        if not hasattr(records, "cursor"):
+            records.cursor = _Cursor(np.frombuffer(records._records.raw, np.uint8))
+            records.cursor.state[kernels.POSITION] = records.next_fetch_offset
+        return not (records.cursor.unknown or numba.config.DISABLE_JIT)
+    return False
+
+
+def _walk(partition: int, records: Any, max_messages: int, max_bytes: int) -> tuple[Batch, bool]:
+    """Reads by compiled code; returns the batch, and whether the fetch result has no more."""
+    cursor: _Cursor = records.cursor
+    state = cursor.state
+    state[kernels.COUNT] = state[kernels.SIZE] = 0
+    messages = np.empty(max_messages, MESSAGE)
+    data = np.empty(_room(cursor, max_bytes), np.uint8)
+    rows = messages.view(np.int64).reshape(-1, 4)
+    while True:
+        if cursor.decompressed is not None:
+            source = cursor.decompressed
+            if source.size > data.size - state[kernels.SIZE]:
+                data = np.concatenate([data[: state[kernels.SIZE]], np.empty(_room(cursor, max_bytes), np.uint8)])
+            status = kernels.read_records(source, source.size, state, rows, data, max_bytes)
+            if status == kernels.ENDED:
+                cursor.decompressed = None
+                kernels.close_batch(state)
+                continue
+        else:
+            status = kernels.walk(cursor.raw, state, rows, data, max_bytes, records._check_crcs)
+            if status == kernels.COMPRESSED:
+                cursor.decompressed = _decompressed(cursor)
+                continue
+        break
+    if status == kernels.CORRUPT:
+        raise CorruptRecordException(f"record batch at {records.next_fetch_offset} of partition {partition}")
+    cursor.unknown = status == kernels.UNKNOWN
+    records.next_fetch_offset = int(state[kernels.POSITION])
+    # The views would keep rooms alive that are much larger than what is in them.
+    batch = Batch(partition, data[: state[kernels.SIZE]].copy(), messages[: state[kernels.COUNT]].copy())
+    return batch, status == kernels.ENDED
+
+
+def _room(cursor: _Cursor, max_bytes: int) -> int:
+    """A chunk is full when it has ``max_bytes`` or more: one value may come on top, and none is larger than its source."""
+    largest = cursor.raw.size if cursor.decompressed is None else cursor.decompressed.size
+    return min(max_bytes, 2 * largest) + largest
+
+
+def _decompressed(cursor: _Cursor) -> Bytes:
+    start, end = int(cursor.state[kernels.AT]), int(cursor.state[kernels.BATCH_END])
+    codec = int(cursor.raw[start + 22]) & 7
+    decode = _DECODERS.get(codec)
+    if decode is None:
+        raise UnsupportedCodecError(f"Unknown compression codec {codec:#04x}")
+    # As bytes whatever the codec gives: the kernels are compiled for arrays that are read-only.
+    return np.frombuffer(bytes(decode(cursor.raw[start + kernels.HEADER_BYTES : end].tobytes())), np.uint8)
+
+
+def _iterate(partition: int, records: Any, max_messages: int, max_bytes: int) -> tuple[Batch, bool]:
+    """Reads through aiokafka's iterator; returns the batch, and whether the fetch result has no more."""
+    records._consumer_record = _as_it_is
     taken: list[Any] = []
     size = 0
-    while len(taken) < max_messages and size < max_bytes:
+    ended = False
+    while len(taken) < max_messages and size < max_bytes and not ended:
         wanted = min(_STEP, max_messages - len(taken))
         some = list(islice(records, wanted))
         taken += some
         size += sum(len(record.value or b"") for record in some)
-        if len(some) < wanted:
-            result._update_position()
-            next_offset = records.next_fetch_offset
-            result._partition_records = None
-            break
-    else:
-        result._update_position()
-        next_offset = records.next_fetch_offset
-    if not taken:
-        return None
-    return Chunk(partition.topic, batch_of(partition.partition, taken), position, next_offset, highwater)
+        ended = len(some) < wanted
+    return batch_of(partition, taken), ended
 
 
 def _as_it_is(_partition: Any, record: Any) -> Any:

@@ -8,6 +8,8 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
+from agents.record_batches import KeptRecords
+
 PLACE = TopicPartition("feeds", 3)
 
 
@@ -45,12 +47,12 @@ class State:
 
 
 def fetch_result(
-    batches: list[bytes], position: int, aborted: list[tuple[int, int]] | None = None, *, read_committed: bool = True
+    batches: list[bytes], position: int, aborted: list[tuple[int, int]] | None = None, *, slow: bool = False
 ) -> tuple[Any, State]:
     """Returns a fetch result of the batches, fetched from ``position``, and the consumer's state of the partition."""
     state = State(position)
     assignment = SimpleNamespace(active=True, state_value=lambda _place: state)
     records = PartitionRecords(
-        PLACE, MemoryRecords(b"".join(batches)), aborted or [], position, None, None, True, int(read_committed)
+        PLACE, (MemoryRecords if slow else KeptRecords)(b"".join(batches)), aborted or [], position, None, None, True, 1
     )
     return FetchResult(PLACE, assignment=assignment, partition_records=records, backoff=0), state

@@ -54,7 +54,7 @@ class Thread:
     async def seek_to_committed(self) -> dict[TP, int]:
         return {tp: self.committed.get(tp, 0) for tp in self.assigned}
 
-    async def getmany(self, active: set[TP], timeout: float) -> dict[TP, list[Chunk]]:
+    async def getmany(self, active: set[TP], timeout: float) -> dict[TP, list[Chunk]]:  # noqa: ASYNC109
         return self.fetched.pop(0) if self.fetched else {}
 
 

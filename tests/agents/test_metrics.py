@@ -27,7 +27,7 @@ def told() -> Metrics:
 
 def samples(found: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     registry = CollectorRegistry()
-    registry.register(found)  # type: ignore[arg-type]
+    registry.register(found)
     text = generate_latest(registry).decode()
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FAKE = "from tests.agents.fake_machine import FakeMachine as machine"
 REAL = "machine = None"
 _PATIENCE_S = 60.0
+_START_S = 300.0  # the first worker may have to compile its kernels
 
 
 @dataclass(slots=True)
@@ -45,6 +46,11 @@ class Cluster:
         )
         topics.apply(settings)
         return cls(settings, embedded)
+
+    @staticmethod
+    def settings_of(**options: Any) -> Settings:
+        """Settings for what needs no broker."""
+        return Settings(broker_kind="embedded", **options)
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +88,7 @@ class Cluster:
 async def at_work(cluster: Cluster, *names: str) -> None:
     """Waits until each named worker has told Redis that it has partitions, and together they have all."""
     client = redis.asyncio.from_url(cluster.settings.redis_url)
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _START_S
     try:
         while True:
             told = [orjson.loads(value) for name in names if (value := await client.get(f"pl:worker:{name}"))]
@@ -102,13 +108,14 @@ def stop(process: subprocess.Popen[bytes], within_s: float = 15.0) -> tuple[int,
     return process.wait(within_s), time.monotonic() - began
 
 
-async def produce(settings: Settings, messages: Iterator[tuple[int, bytes | None, bytes]] | list[Any]) -> None:
-    """Writes (partition, key, value) to feeds, in their order within a partition."""
+async def produce(settings: Settings, messages: Iterable[tuple[int, bytes | None, bytes, int | None]]) -> None:
+    """Writes (partition, key, value, time) to feeds, in their order within a partition."""
     producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap, linger_ms=1)
     await producer.start()
     try:
         sent = [
-            await producer.send(FEEDS.name, value, key=key, partition=partition) for partition, key, value in messages
+            await producer.send(FEEDS.name, value, key=key, partition=partition, timestamp_ms=at_ms)
+            for partition, key, value, at_ms in messages
         ]
         await asyncio.gather(*sent)
     finally:

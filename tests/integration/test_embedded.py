@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,7 @@ def gone(pid: int, within_s: float = 5.0) -> bool:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         try:
-            with open(f"/proc/{pid}/stat") as stat:
+            with Path(f"/proc/{pid}/stat").open() as stat:
                 if stat.read().rsplit(")", 1)[1].split()[0] == "Z":
                     return True
         except FileNotFoundError:

@@ -1,0 +1,216 @@
+"""Kafka's record batches (magic 2) read by compiled code: no Python object for a message.
+
+``walk`` goes over the batches of a fetched byte array and puts every message's value behind the last one's. It stops
+where it needs help: at a compressed batch, at anything it does not know, and when the chunk is full; its whole state
+is one int64 array, so it goes on where it stopped.
+
+Layout of a batch: 0 base offset i64 · 8 length i32 (of what follows) · 12 leader epoch i32 · 16 magic i8 · 17 CRC-32C
+u32 (of what follows) · 21 attributes i16 · 23 last offset delta i32 · 27 first timestamp i64 · 35 max timestamp i64 ·
+43 producer id i64 · 51 epoch i16 · 53 sequence i32 · 57 count i32 · 61 records. All big-endian.
+"""
+
+import platform
+from typing import Any, Final
+
+import llvmlite.binding
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+# What ``state`` holds
+AT: Final = 0  # of raw: where the batch starts
+RECORD_AT: Final = 1  # of raw, or of the decompressed records: where the next record starts
+LEFT: Final = 2  # records of the batch not yet read
+POSITION: Final = 3  # offset of the next message to hand out
+COUNT: Final = 4  # messages in the chunk
+SIZE: Final = 5  # bytes in the chunk
+BASE_OFFSET: Final = 6  # of the batch, and so on
+TIMESTAMP_MS: Final = 7
+APPEND_TIME_MS: Final = 8  # -1: each record has its own time
+BATCH_END: Final = 9
+NEXT_OFFSET: Final = 10  # behind the batch
+STATE_SIZE: Final = 11
+
+# What ``walk`` and ``read_records`` return
+ENDED: Final = 0
+FULL: Final = 1
+COMPRESSED: Final = 2
+UNKNOWN: Final = 3
+CORRUPT: Final = 4
+_OPENED: Final = 5
+
+HEADER_BYTES: Final = 61
+_CODEC_MASK: Final = 7
+_APPEND_TIME: Final = 8
+_CONTROL: Final = 32
+
+_TABLE: Final = np.zeros(256, np.uint32)
+for _byte in range(256):
+    _crc = _byte
+    for _ in range(8):
+        _crc = (_crc >> 1) ^ (0x82F63B78 if _crc & 1 else 0)
+    _TABLE[_byte] = _crc
+
+_HAS_CRC: Final = platform.machine() == "x86_64" and llvmlite.binding.get_host_cpu_features().get("sse4.2", False)
+
+
+@intrinsic  # type: ignore[untyped-decorator,unused-ignore]
+def _crc_of_word(_context: Any, crc: Any, word: Any) -> Any:
+    """The processor's own CRC-32C of eight bytes."""
+
+    def code(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        wide = ir.IntType(64)
+        instruction = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(wide, [wide, wide]), "llvm.x86.sse42.crc32.64.64"
+        )
+        return builder.call(instruction, arguments)
+
+    del crc, word
+    return types.uint64(types.uint64, types.uint64), code
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def _crc_by_words(data: Any, start: int, end: int) -> int:
+    crc = np.uint64(0xFFFFFFFF)
+    words = (end - start) // 8
+    aligned = data[start : start + words * 8].view(np.uint64)
+    for number in range(words):
+        crc = _crc_of_word(crc, aligned[number])
+    small = np.uint32(crc)
+    for at in range(start + words * 8, end):
+        small = _TABLE[(small ^ np.uint32(data[at])) & np.uint32(0xFF)] ^ (small >> np.uint32(8))
+    return np.int64(small ^ np.uint32(0xFFFFFFFF))
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def _crc_by_bytes(data: Any, start: int, end: int) -> int:
+    small = np.uint32(0xFFFFFFFF)
+    for at in range(start, end):
+        small = _TABLE[(small ^ np.uint32(data[at])) & np.uint32(0xFF)] ^ (small >> np.uint32(8))
+    return np.int64(small ^ np.uint32(0xFFFFFFFF))
+
+
+crc32c = _crc_by_words if _HAS_CRC and not numba.config.DISABLE_JIT else _crc_by_bytes
+"""CRC-32C of ``data[start:end]``, uint8."""
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def _big_endian(data: Any, at: int, size: int) -> int:
+    value = np.int64(0)
+    for byte in range(size):
+        value = (value << 8) | np.int64(data[at + byte])
+    shift = 64 - 8 * size
+    return (value << shift) >> shift  # its sign
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def _varint(data: Any, at: int, end: int) -> tuple[int, int]:
+    """Returns a zigzag varint and where it ends; -1 for the latter if it does not end before ``end``."""
+    value = np.uint64(0)
+    shift = np.uint64(0)
+    while at < end and shift < np.uint64(64):
+        byte = np.uint64(data[at])
+        at += 1
+        value |= (byte & np.uint64(0x7F)) << shift
+        if byte < np.uint64(0x80):
+            return np.int64(value >> np.uint64(1)) ^ -np.int64(value & np.uint64(1)), at
+        shift += np.uint64(7)
+    return np.int64(0), -1
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def _open_batch(raw: Any, state: Any, check: bool) -> int:
+    """Reads the header of the batch at AT into ``state``. ENDED also where the array ends amid the batch."""
+    at = state[AT]
+    if raw.size - at < HEADER_BYTES:
+        return ENDED
+    end = at + 12 + _big_endian(raw, at + 8, 4)
+    if end > raw.size:
+        return ENDED
+    if raw[at + 16] != 2:
+        return UNKNOWN
+    if end < at + HEADER_BYTES:
+        return CORRUPT
+    if check and crc32c(raw, at + 21, end) != _big_endian(raw, at + 17, 4) & 0xFFFFFFFF:
+        return CORRUPT
+    attributes = _big_endian(raw, at + 21, 2)
+    state[BATCH_END] = end
+    state[BASE_OFFSET] = _big_endian(raw, at, 8)
+    state[NEXT_OFFSET] = state[BASE_OFFSET] + _big_endian(raw, at + 23, 4) + 1
+    state[TIMESTAMP_MS] = _big_endian(raw, at + 27, 8)
+    state[APPEND_TIME_MS] = _big_endian(raw, at + 35, 8) if attributes & _APPEND_TIME else -1
+    state[LEFT] = 0 if attributes & _CONTROL else _big_endian(raw, at + 57, 4)
+    if state[LEFT] and attributes & _CODEC_MASK:
+        state[RECORD_AT] = 0
+        return COMPRESSED
+    state[RECORD_AT] = at + HEADER_BYTES
+    return _OPENED
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def close_batch(state: Any) -> None:
+    """Goes to the batch behind: its last messages may be missing, compacted away."""
+    state[AT] = state[BATCH_END]
+    state[POSITION] = max(state[POSITION], state[NEXT_OFFSET])
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def read_records(source: Any, end: int, state: Any, messages: Any, data: Any, most_bytes: int) -> int:
+    """Takes the LEFT records at RECORD_AT of ``source`` into ``messages`` (rows of int64[4], as MESSAGE) and ``data``.
+
+    Returns ENDED when none is left, FULL when the chunk is, CORRUPT. ``data`` has room for all of ``source`` beyond
+    ``most_bytes``.
+    """
+    while state[LEFT] > 0:
+        if state[COUNT] == messages.shape[0] or state[SIZE] >= most_bytes:
+            return FULL
+        length, at = _varint(source, state[RECORD_AT], end)
+        record_end = at + length
+        if at < 0 or length < 4 or record_end > end:
+            return CORRUPT
+        delta_ms, at = _varint(source, at + 1, record_end)  # behind its attributes, which say nothing
+        if at < 0:
+            return CORRUPT
+        delta, at = _varint(source, at, record_end)
+        if at < 0:
+            return CORRUPT
+        key_length, at = _varint(source, at, record_end)
+        if at < 0 or key_length > record_end - at:
+            return CORRUPT
+        value_length, at = _varint(source, at + max(key_length, 0), record_end)
+        if at < 0 or value_length > record_end - at:
+            return CORRUPT
+        state[RECORD_AT] = record_end
+        state[LEFT] -= 1
+        offset = state[BASE_OFFSET] + delta
+        if offset < state[POSITION]:
+            continue  # a batch comes whole, though we asked for its middle
+        size = state[SIZE]
+        after = size + max(value_length, 0)
+        data[size:after] = source[at : at + after - size]
+        row = messages[state[COUNT]]
+        row[0] = size
+        row[1] = after
+        row[2] = offset
+        row[3] = state[APPEND_TIME_MS] if state[APPEND_TIME_MS] >= 0 else state[TIMESTAMP_MS] + delta_ms
+        state[SIZE] = after
+        state[COUNT] += 1
+        state[POSITION] = offset + 1
+    return ENDED
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def walk(raw: Any, state: Any, messages: Any, data: Any, most_bytes: int, check: bool) -> int:
+    """Reads batches from where ``state`` is; returns why it stopped. COMPRESSED: at the batch of AT, just opened."""
+    while True:
+        if state[LEFT] == 0:
+            opened: int = _open_batch(raw, state, check)
+            if opened != _OPENED:
+                return opened
+        status: int = read_records(raw, state[BATCH_END], state, messages, data, most_bytes)
+        if status != ENDED:
+            return status
+        close_batch(state)
