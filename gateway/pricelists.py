@@ -103,6 +103,8 @@ def _row(
             record[name] = _value(name, text, profile)
         except _Unfit as unfit:
             return Row(line, None, name, str(unfit))
+        if str(record[name]) in profile.placeholders.get(name, ()):
+            return Row(line, None, name, f"{_shown(text)} is a placeholder of this list, not a value")
     record.setdefault("at", now_ms)
     if "unit" in given and "pack_size" not in record and (pack := _PACK.search(given["unit"])):
         record["pack_size"] = int(pack[1])

@@ -78,6 +78,7 @@ class Profile:
     columns: Mapping[str, tuple[str, ...]]
     constants: Mapping[str, str]
     words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    placeholders: Mapping[str, frozenset[str]] = field(default_factory=dict)
     type: str = "quote"
     encoding: str = "auto"
     delimiter: str = ","
@@ -118,7 +119,11 @@ def parse_profile(given: object) -> Profile:
         for name, table in _table(given, "words").items()
         if isinstance(table, dict)
     }
-    for name in (*columns, *constants, *words):
+    placeholders = {
+        name: frozenset(_as_given(cell) for cell in (value if isinstance(value, list) else [value]))
+        for name, value in _table(given, "placeholders").items()
+    }
+    for name in (*columns, *constants, *words, *placeholders):
         if name not in FIELDS:
             raise MappingFault(f"{name!r} is no field of a record; there are {', '.join(sorted(FIELDS))}")
     if not columns:
@@ -142,6 +147,7 @@ def parse_profile(given: object) -> Profile:
         columns=columns,
         constants=constants,
         words=words,
+        placeholders=placeholders,
         type=texts.get("type", "quote"),
         encoding=texts.get("encoding", "auto"),
         delimiter=texts.get("delimiter", ","),
@@ -172,6 +178,11 @@ def _column_names(name: str, value: object) -> tuple[str, ...]:
     if not names or len(names) != len(given):
         raise MappingFault(f"columns.{name} is a column's name or a list of them")
     return names
+
+
+def _as_given(cell: object) -> str:
+    text = plain(str(cell))
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _texts(given: dict[str, Any], name: str) -> tuple[str, ...]:

@@ -255,9 +255,10 @@ def read_outputs(settings: Settings) -> ReadBack:
 
 async def _read_outputs(settings: Settings) -> ReadBack:
     found = ReadBack()
-    for topic in (ALERTS, PRICE_CHANGES, DEAD_LETTERS):
-        digest = {ALERTS: found.outputs.alerts, PRICE_CHANGES: found.outputs.price_changes}.get(topic)
-        async for message in _whole_topic(settings, topic.name):
+    digests = {ALERTS.name: found.outputs.alerts, PRICE_CHANGES.name: found.outputs.price_changes}
+    for topic in (ALERTS.name, PRICE_CHANGES.name, DEAD_LETTERS.name):
+        digest = digests.get(topic)
+        async for message in _whole_topic(settings, topic):
             found.first_ms = min(found.first_ms, message.timestamp)
             found.last_ms = max(found.last_ms, message.timestamp)
             if digest is None:

@@ -162,6 +162,13 @@ def test_short_rows_and_empty_cells_leave_fields_out() -> None:
     ]
 
 
+def test_placeholders_are_no_values() -> None:
+    text = f'医保编码,挂网价\n{CODE},0.01\n{CODE},0.02\n{CODE},"999,999,999.00"\n'
+    found = rows(text, placeholders={"price": ["0.010", 999999999]})
+    assert [(row.line, row.record is not None) for row in found] == [(2, False), (3, True), (4, False)]
+    assert found[0].field == "price"
+
+
 def test_delimiters_are_found() -> None:
     assert len(records(f"医保编码;挂网价\n{CODE};1\n", delimiter="auto")) == 1
     assert len(records(f"医保编码\t挂网价\n{CODE}\t1\n", delimiter="auto")) == 1
