@@ -1,7 +1,6 @@
 """The fast scanner: a batch's bytes to one RECORD row a line, in one pass (SPEC §2).
 
-The kernel decides alone on plain, valid records: flat objects, plain numbers, any order of keys, any further
-fields. Every other line is ODD; the exact parser says what it is, and its record fills the row.
+The kernel decides alone on plain, valid records: plain numbers, any order of keys, any further fields. Every other line is ODD; the exact parser says what it is, and its record fills the row.
 So the two can only differ where the kernel takes a line for valid: ``tests/schemas/test_agreement.py`` looks there.
 """
 

@@ -1,7 +1,7 @@
-"""Kernels that take a flat JSON object apart: which of the known keys it has, and where and what their values are.
+"""Kernels that take a JSON object apart: which of the known keys it has, and where and what their values are.
 
-The last of equal keys counts, null and "" are as if the key were absent. What is not plain (arrays, objects, escaped
-keys, lone surrogates) is not understood, and neither is what is not JSON: the exact parser tells which is which.
+The last of equal keys counts, null and "" are as if the key were absent. What is not plain (keys with escapes, lone
+surrogates) is not understood, and neither is what is not JSON: the exact parser tells which is which.
 """
 
 from typing import Any, Final
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from schemas.json_text import MAX_DEPTH
 from schemas.octets import (
     QUOTE_MARK,
     are_digits8,
@@ -37,7 +38,7 @@ KEYS: Final = (
 ) = range(37)  # fmt: skip
 
 # What a value is. ESCAPED: a string with escapes that is not decoded.
-STRING, ESCAPED, INTEGER, DECIMAL, TRUE, FALSE, NULL, OTHER_NUMBER = range(8)
+STRING, ESCAPED, INTEGER, DECIMAL, TRUE, FALSE, NULL, OTHER_NUMBER, NESTED = range(9)
 
 # The columns of the token array, int64[len(KEYS), 4]: what it is; a string's place; a number's value.
 WHAT, START, END, VALUE = range(4)
@@ -182,8 +183,73 @@ def scan_literal(data: Any, at: int) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
+def skip_scalar(data: Any, at: int) -> int:
+    """Returns where the string, number or literal at ``at`` ends; NOT_UNDERSTOOD: it is none."""
+    byte = data[at]
+    if byte == QUOTE_MARK:
+        close, _ = scan_string(data, at + 1)
+        return NOT_UNDERSTOOD if close < 0 else close + 1
+    if 0x30 <= byte <= 0x39 or byte == 0x2D:
+        _, _, end = scan_number(data, at)
+        return int(end)
+    _, end = scan_literal(data, at)
+    return int(end)
+
+
+@njit(cache=True, nogil=True)
+def skip_key(data: Any, at: int) -> int:
+    """Returns where the value of the key at ``at`` begins; NOT_UNDERSTOOD: there is no key."""
+    if data[at] != QUOTE_MARK:
+        return NOT_UNDERSTOOD
+    close, _ = scan_string(data, at + 1)
+    if close < 0:
+        return NOT_UNDERSTOOD
+    at = skip_space(data, close + 1)
+    return skip_space(data, at + 1) if data[at] == 0x3A else NOT_UNDERSTOOD
+
+
+@njit(cache=True, nogil=True)
+def skip_nested(data: Any, at: int) -> int:
+    """Returns where the array or object at ``at`` ends, a member of the record; NOT_UNDERSTOOD: it is none, or too deep."""
+    depth = 1  # that of the record
+    objects = 0  # a bit for each array (0) and object (1) that is open, the innermost lowest
+    while True:
+        opening = data[at]
+        if opening in (0x7B, 0x5B):
+            depth += 1
+            if depth > MAX_DEPTH:
+                return NOT_UNDERSTOOD
+            objects = objects << 1 | (1 if opening == 0x7B else 0)
+            at = skip_space(data, at + 1)
+            if data[at] != opening + 2:  # the closing bracket
+                if opening == 0x7B:
+                    at = skip_key(data, at)
+                    if at < 0:
+                        return NOT_UNDERSTOOD
+                continue
+        else:
+            at = skip_scalar(data, at)
+            if at < 0:
+                return NOT_UNDERSTOOD
+            at = skip_space(data, at)
+        while data[at] == (0x7D if objects & 1 == 1 else 0x5D):
+            depth -= 1
+            objects >>= 1
+            if depth == 1:
+                return at + 1
+            at = skip_space(data, at + 1)
+        if data[at] != 0x2C:
+            return NOT_UNDERSTOOD
+        at = skip_space(data, at + 1)
+        if objects & 1 == 1:
+            at = skip_key(data, at)
+            if at < 0:
+                return NOT_UNDERSTOOD
+
+
+@njit(cache=True, nogil=True)
 def scan_object(data: Any, at: int, tokens: Any, room: Any) -> tuple[int, int]:
-    """Reads the flat object at ``at``; returns where it ends (NOT_UNDERSTOOD), and a bit per key that is present.
+    """Reads the object at ``at``; returns where it ends (NOT_UNDERSTOOD), and a bit per key that is present.
 
     The tokens of present keys are filled; the others' are of earlier lines. Strings with escapes are decoded into
     ``data[room[0]:room[1]]``, which is used up; a string that finds no room stays ESCAPED.
@@ -234,6 +300,9 @@ def scan_object(data: Any, at: int, tokens: Any, room: Any) -> tuple[int, int]:
                 what = NULL
         elif 0x30 <= byte <= 0x39 or byte == 0x2D:
             what, value, at = scan_number(data, at)
+        elif byte in (0x7B, 0x5B):
+            what = NESTED
+            at = skip_nested(data, at)
         else:
             what, at = scan_literal(data, at)
         if at < 0:

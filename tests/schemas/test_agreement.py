@@ -94,6 +94,64 @@ def test_strings_that_had_to_be_decoded_are_behind_the_messages() -> None:
     assert len(scanned.data) >= sum(map(len, lines))
 
 
+def test_the_kernel_skips_nested_values_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = b"[" * 31 + b"]" * 31, b'{"a" :\t' * 31 + b"{}" + b" }" * 31, b'[{"a":[{"b":1} , 2]},[ ] ,{ }]'
+    lines = [
+        line_of(GOOD["quote"])[:-1] + b',"x":' + value + b"}"
+        for value in (deep[0], deep[1].replace(b"{}", b"1"), deep[2])
+    ]
+    lines.append(line_of({**GOOD["quote"], **NESTED, "order_id": [], "policy": {}}))
+    monkeypatch.setattr("schemas.scanner.parse_line", lambda line: pytest.fail(repr(line)))
+    assert scan(batch_of(lines)).records["reason"].tolist() == [OK] * 4
+
+
+@pytest.mark.parametrize("depth", [30, 31, 32, 33])
+def test_depth(depth: int) -> None:
+    for opening, inner, closing in (
+        (b"[", b"", b"]"),
+        (b"[", b"1", b"]"),
+        (b'{"a":', b"1", b"}"),
+        (b'[{"a":', b"null", b"}]"),
+        (b"[[],", b"[]", b"]"),
+    ):
+        count = depth // 2 if opening.startswith(b"[{") else depth
+        value = opening * count + inner + closing * count
+        check([line_of(GOOD["quote"])[:-1] + b',"x":' + value + b"}", value])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"[,]",
+        b"[1,]",
+        b"[1 2]",
+        b"{,}",
+        b'{"a"}',
+        b'{"a":}',
+        b'{"a":1,}',
+        b"{1:1}",
+        b"[}",
+        b"{]",
+        b"[1}",
+        b'{"a":1]',
+        b"[",
+        b"{",
+        b'{"a":[}',
+        b"[[]",
+        b"[]]",
+        b'["\\ud800"]',
+        b"[nul]",
+        b'{"a" 1}',
+        b'{"a"::1}',
+        b"[1e]",
+        b'{"a":"\x01"}',
+    ],
+)
+def test_broken_nesting(value: bytes) -> None:
+    quote = line_of(GOOD["quote"])[:-1]
+    check([quote + b',"x":' + value + b"}", quote + b',"x":[' + value + b"]}", quote + b',"x":' + value])
+
+
 def test_the_kernel_decodes_escapes_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     fields = {
         **FULL["order"],
@@ -234,7 +292,13 @@ def test_every_field_with_every_kind_of_value(name: str) -> None:
     check([b"\n".join(lines)])
 
 
-LINES = st.sampled_from([line_of(fields) for fields in (*GOOD.values(), *FULL.values())])
+NESTED = {"x": {"a": [0.5e300, None, [], {}, [[-0.5]], {"b": {"": "\n"}}], "c": [True, False]}, "y": [], "z": {}}
+LINES = st.sampled_from(
+    [
+        line_of(fields)
+        for fields in (*GOOD.values(), *FULL.values(), {**GOOD["quote"], **NESTED}, {**GOOD["tick"], **NESTED})
+    ]
+)
 PIECES = st.sampled_from(
     [
         b'"', b"\\", b"{", b"}", b"[", b"]", b":", b",", b" ", b"\t", b"\r", b"\n", b"0", b"1", b"-", b".", b"e", b"null", b"true", b"\0",
