@@ -1,11 +1,13 @@
-"""Traded prices against listed ones: the one-shot ``bargain`` alert of an order (SPEC §4)."""
+"""Orders: traded prices against listed ones, the one-shot ``bargain`` alert (SPEC §4)."""
+
+from typing import Any
 
 from numba import njit
 
 from config.provinces import NO_PROVINCE
 from schemas.columns import NO_BAND, RED
-from streams.effects import add_alert, add_evidence, name_province, show_price, show_reference
-from streams.kernels import band_of
+from streams.effects import APPLIED, STALE, add_alert, add_evidence, name_province, show_price, show_reference
+from streams.kernels import band_of, is_newer
 from streams.layout import (
     ABOVE_LISTING,
     ABOVE_LOWEST,
@@ -16,12 +18,11 @@ from streams.layout import (
     MASKED,
     OBSERVED,
     RULE_LISTING,
-    State,
-    offset_of,
-    price_of,
 )
 from streams.linkage import is_silenced
-from streams.pools import find_listing
+from streams.packed import offset_of, price_of
+from streams.pools import add_order, find_listing, find_order, touch_code, touch_order
+from streams.state import State
 
 
 @njit(cache=True)
@@ -37,9 +38,9 @@ def score_order(s: State, row: int, order: int) -> None:
     reason = ABOVE_LISTING
     against = placed.province
     own = find_listing(s, row, placed.province)
-    if own >= 0 and code.flags & MASKED == 0 and s.listings[own].flags & IN_FORCE:
-        if price_e4 > price_of(s.listings[own]):
-            band = RED
+    in_force = own >= 0 and code.flags & MASKED == 0 and s.listings[own].flags & IN_FORCE != 0
+    if in_force and price_e4 > price_of(s.listings[own]):
+        band = RED
     if band == NO_BAND and code.lowest_province != NO_PROVINCE:
         reason = ABOVE_LOWEST
         against = code.lowest_province
@@ -61,3 +62,32 @@ def score_order(s: State, row: int, order: int) -> None:
     show_reference(alert, price_of(listing))
     name_province(s, alert, against)
     add_evidence(s, alert, offset_of(listing), listing.line)
+
+
+@njit(cache=True)
+def apply_order(s: State, row: int) -> int:
+    """Applies an order."""
+    placed = s.records[s.meta[0].trigger]
+    hash32 = order_hash(s.data, placed.key_start, placed.key_length, row, placed.province)
+    order = find_order(s, row, placed.province, placed.key_start, placed.key_length, hash32)
+    if order < 0:
+        order = add_order(s, row, placed.province, placed.key_start, placed.key_length, hash32)
+    known = s.orders[order]
+    if not is_newer(placed.at_ms, placed.seq, known.at_ms, known.seq):
+        return STALE
+    known.at_ms = placed.at_ms
+    known.seq = placed.seq
+    if placed.quantity > 0:
+        score_order(s, row, order)
+    touch_order(s, order)
+    touch_code(s, row)
+    return APPLIED
+
+
+@njit(cache=True)
+def order_hash(data: Any, start: int, length: int, row: int, province: int) -> int:
+    """A hash of an order's code, province and id: FNV-1a over the id, 32 bits."""
+    hashed = (2_166_136_261 ^ (row * 40_503 + province)) & 0xFFFFFFFF
+    for i in range(length):
+        hashed = ((hashed ^ data[start + i]) * 16_777_619) & 0xFFFFFFFF
+    return int(hashed)

@@ -10,10 +10,11 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import int64, njit
 
 from schemas.codes import murmur2_of
 from schemas.columns import NO_BAND, RED
+from streams.bargains import order_hash
 from streams.layout import (
     BREACHED,
     CEILING_BREACH,
@@ -29,7 +30,6 @@ from streams.layout import (
     PRICE_HOLD,
     QUOTE,
     WINDOW,
-    State,
 )
 from streams.pools import (
     ENOUGH,
@@ -43,7 +43,7 @@ from streams.pools import (
     take_block,
     take_window,
 )
-from streams.steps import order_hash
+from streams.state import State
 from streams.timers import schedule
 from streams.words import PROVINCE_DIGITS
 
@@ -87,7 +87,7 @@ def raw_of(s: State) -> Raw:
 def code_room(s: State, row: int) -> int:
     """Bytes that a code's key and value take."""
     code = s.codes[row]
-    room = np.int64(code.code_length) + 1 + CODE_BYTES + NEW_CODE_BYTES
+    room = int64(code.code_length) + 1 + CODE_BYTES + NEW_CODE_BYTES
     for i in range(code.listing_count):
         room += LISTING_BYTES
         if s.listings[code.listings + i].extra >= 0:
@@ -138,8 +138,7 @@ def write_code(s: State, raw: Raw, scratch: State, scratch_raw: Raw, row: int, o
     at = copy_out(out, at, scratch_raw.codes[0])
     for i in range(code.listing_count):
         scratch.listings[0] = s.listings[code.listings + i]
-        if scratch.listings[0].extra >= 0:
-            scratch.listings[0].extra = 0
+        scratch.listings[0].extra = min(0, scratch.listings[0].extra)
         at = copy_out(out, at, scratch_raw.listings[0])
     for i in range(code.listing_count):
         extra = s.listings[code.listings + i].extra
@@ -173,14 +172,12 @@ def orders_room(s: State, rows: Any) -> int:
     """Bytes that the keys and values of some orders take at most."""
     room = 0
     for row in rows:
-        room += 27 + ORDER_KEY_EXTRA + np.int64(s.orders[row].id_length) + 1 + ORDER_BYTES
+        room += 27 + ORDER_KEY_EXTRA + int64(s.orders[row].id_length) + 1 + ORDER_BYTES
     return room
 
 
 @njit(cache=True, nogil=True)
-def write_codes(
-    s: State, raw: Raw, scratch: State, scratch_raw: Raw, rows: Any, out: Any, at: int, spans: Any
-) -> int:
+def write_codes(s: State, raw: Raw, scratch: State, scratch_raw: Raw, rows: Any, out: Any, at: int, spans: Any) -> int:
     """Writes keys and values of some codes; ``spans``: key start, key end, end."""
     for i in range(rows.size):
         code = s.codes[rows[i]]
@@ -272,7 +269,7 @@ def read_code(s: State, raw: Raw, scratch: State, scratch_raw: Raw, start: int, 
     s.codes[row] = read
     code.moved = moved
     code.oldest = NONE
-    count = np.int64(code.listing_count)
+    count = int64(code.listing_count)
     if count > 0:
         code.listings = take_block(s, count)
     else:
@@ -335,11 +332,8 @@ def read_order(s: State, scratch: State, scratch_raw: Raw, start: int, end: int,
 
 
 @njit(cache=True, nogil=True)
-def read_rows(
-    s: State, raw: Raw, scratch: State, scratch_raw: Raw, spans: Any, first: int, only_lost: bool
-) -> int:
-    """Takes rows read from the state topic, ``spans[first:]`` over ``s.data``; returns where it stopped for room.
-    """
+def read_rows(s: State, raw: Raw, scratch: State, scratch_raw: Raw, spans: Any, first: int, only_lost: bool) -> int:
+    """Takes rows read from the state topic, ``spans[first:]`` over ``s.data``; returns where it stopped for room."""
     for i in range(first, spans.shape[0]):
         start = spans[i, 0]
         end = spans[i, 1]

@@ -1,6 +1,6 @@
 """Writing down what a step caused: alert rows, their evidence, price changes. Rendering them is another matter."""
 
-from typing import Any
+from typing import Any, Final
 
 from numba import njit
 
@@ -14,14 +14,19 @@ from streams.layout import (
     HIGH_VALUE_E4,
     HOLD_RELEASED,
     NEW_LISTING,
-    OWN_PRICE_FELL,
     NO_REASON,
+    OWN_PRICE_FELL,
     OWN_PRICE_ROSE,
     PRICE_HOLD,
     REFERENCE_FELL,
     REFERENCE_ROSE,
-    State,
 )
+from streams.state import State
+
+APPLIED: Final = 0
+"""What became of a record: columns of ``outcomes``."""
+STALE: Final = 1
+DEAD: Final = 2
 
 
 @njit(cache=True)
@@ -118,7 +123,7 @@ def show_reference(alert: Any, reference_e4: int) -> None:
 
 
 @njit(cache=True)
-def move_reason(  # noqa: PLR0913
+def move_reason(
     up: bool, was_own: int, own: int, was_reference: int, reference: int, released: bool, ended: int, otherwise: int
 ) -> int:
     """The move that explains a change of a price alert, the own price's first (SPEC §3); 0 stands for no price.

@@ -27,7 +27,6 @@ from streams.layout import (
     TIMER,
     WINDOW,
     Rows,
-    State,
 )
 from streams.pools import (
     ALERTS_PER_STEP,
@@ -45,6 +44,7 @@ from streams.pools import (
     enter,
     pack_listings,
 )
+from streams.state import State
 from streams.timers import push_timer
 
 ALERTS_KEPT: Final = 4_096 + ALERTS_PER_STEP
@@ -96,7 +96,6 @@ def new_state() -> State:
         was=rows_of(SIGHT, 1),
         now=rows_of(SIGHT, 1),
         incoming=rows_of(QUOTE, 1),
-        order=np.zeros(PROVINCE_COUNT, np.int64),
         used=np.zeros(PROVINCE_COUNT + 1, np.int64),
         alerts=rows_of(ALERT, ALERTS_KEPT),
         evidence=rows_of(POSITION, 4 * ALERTS_KEPT + EVIDENCE_PER_STEP),
@@ -160,7 +159,7 @@ def grow_codes(s: State) -> State:
     room = more(used)
     codes = larger(s.codes, used, room)
     dirty = larger(s.dirty, int(s.meta[0].dirty), room)
-    return s._replace(codes=codes, dirty=dirty, index=indexed(codes, used, s.index, room))
+    return s.replace(codes=codes, dirty=dirty, index=indexed(codes, used, s.index, room))
 
 
 def grow_listings(s: State) -> State:
@@ -169,17 +168,17 @@ def grow_listings(s: State) -> State:
     live = int(s.codes[: s.meta[0].codes]["listing_count"].sum(dtype=np.int64))
     room = more(live)
     if live + used // 4 > used:
-        return s._replace(listings=larger(s.listings, used, more(used)))
+        return s.replace(listings=larger(s.listings, used, more(used)))
     packed = rows_of(LISTING, room)
     pack_listings(s, packed)
-    return s._replace(listings=packed)
+    return s.replace(listings=packed)
 
 
 def grow_extras(s: State) -> State:
     """Makes room for more extras."""
     used = int(s.meta[0].extras)
     room = more(used)
-    return s._replace(
+    return s.replace(
         extras=larger(s.extras, used, room), waiting=larger(s.waiting, used, room), held=larger(s.held, used, room)
     )
 
@@ -190,16 +189,14 @@ def grow_orders(s: State) -> State:
     room = more(used)
     orders = larger(s.orders, used, room)
     dirty = larger(s.dirty_orders, int(s.meta[0].dirty_orders), room)
-    return s._replace(
-        orders=orders, dirty_orders=dirty, order_index=indexed(orders, used, s.order_index, room)
-    )
+    return s.replace(orders=orders, dirty_orders=dirty, order_index=indexed(orders, used, s.order_index, room))
 
 
 def grow_timers(s: State) -> State:
     """Drops outlived entries where they are half of the heap; else makes it larger."""
     used = int(s.meta[0].timers)
     if used <= 2 * int(s.meta[0].codes):
-        return s._replace(timers=larger(s.timers, used, more(used)))
+        return s.replace(timers=larger(s.timers, used, more(used)))
     refill_timers(s)
     return s
 
@@ -214,13 +211,13 @@ def grown(s: State, short: int) -> State:
     if short == SHORT_EXTRAS:
         return grow_extras(s)
     if short == SHORT_WINDOW:
-        return s._replace(window=larger(s.window, int(meta.window), more(int(meta.window))))
+        return s.replace(window=larger(s.window, int(meta.window), more(int(meta.window))))
     if short == SHORT_MOVED:
-        return s._replace(moved=larger(s.moved, int(meta.moved), more(int(meta.moved))))
+        return s.replace(moved=larger(s.moved, int(meta.moved), more(int(meta.moved))))
     if short == SHORT_ORDERS:
         return grow_orders(s)
     if short == SHORT_ARENA:
-        return s._replace(arena=larger(s.arena, int(meta.arena), more(int(meta.arena)) + ARENA_PER_STEP))
+        return s.replace(arena=larger(s.arena, int(meta.arena), more(int(meta.arena)) + ARENA_PER_STEP))
     if short == SHORT_TIMERS:
         return grow_timers(s)
     raise AssertionError(f"no pool {short}")

@@ -4,7 +4,7 @@ from typing import Any
 
 from numba import njit
 
-from schemas.columns import ACTIVE, NO_BAND, RED, SELECTED
+from schemas.columns import ACTIVE, RED, SELECTED
 from streams.effects import add_alert, add_evidence, name_province, show_price, show_reference
 from streams.kernels import is_unit_mismatch, within_tenth
 from streams.layout import (
@@ -25,14 +25,10 @@ from streams.layout import (
     SUPERSEDED,
     UNIT_MISMATCH,
     WAITS,
-    State,
-    price_of,
-    set_offset,
-    set_price,
-    set_valid_until,
-    valid_until_of,
 )
+from streams.packed import price_of, set_offset, set_price, set_valid_until, valid_until_of
 from streams.pools import extra_for
+from streams.state import State
 
 
 @njit(cache=True)
@@ -68,9 +64,9 @@ def near_held(s: State, row: int, province: int, price_e4: int) -> bool:
     code = s.codes[row]
     for i in range(code.listing_count):
         listing = s.listings[code.listings + i]
-        if listing.province != province and listing.extra >= 0 and s.extras[listing.extra].flags & HOLDS:
-            if within_tenth(s.held[listing.extra].price_e4, price_e4):
-                return True
+        holds = listing.extra >= 0 and s.extras[listing.extra].flags & HOLDS != 0
+        if holds and listing.province != province and within_tenth(s.held[listing.extra].price_e4, price_e4):
+            return True
     return False
 
 
@@ -85,9 +81,7 @@ def must_hold(s: State, row: int, province: int, quote: Any) -> bool:
     others = was.sources - (1 if was.price_e4[province] > 0 else 0)
     if others < s.rules[0].guard_min_sources:
         return False
-    return not (
-        near_in_force(s, row, province, quote.price_e4) or near_held(s, row, province, quote.price_e4)
-    )
+    return not (near_in_force(s, row, province, quote.price_e4) or near_held(s, row, province, quote.price_e4))
 
 
 @njit(cache=True)
@@ -230,10 +224,10 @@ def fire_quotes(s: State, row: int) -> None:
         listing = s.listings[at]
         if listing.flags & IN_FORCE and valid_until_of(listing) <= clock_ms:
             listing.flags &= ~IN_FORCE & 0xFF
-        if listing.extra >= 0 and s.extras[listing.extra].flags & HOLDS:
-            if s.held[listing.extra].valid_until_ms <= clock_ms:
-                ended = end_hold(s, row, at)
-                ended.reason = EXPIRED
+        holds = listing.extra >= 0 and s.extras[listing.extra].flags & HOLDS != 0
+        if holds and s.held[listing.extra].valid_until_ms <= clock_ms:
+            ended = end_hold(s, row, at)
+            ended.reason = EXPIRED
     for i in range(code.listing_count):
         at = int(code.listings) + i
         index = s.listings[at].extra

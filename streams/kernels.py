@@ -37,7 +37,9 @@ def counts_for(province: int, own: int, kind: int, scope: int, everywhere: bool,
 
 
 @njit(cache=True)
-def reference_price(prices: Numbers, kinds: Numbers, order: Numbers, count: int, own: int, rules: Any, used: Any) -> int:
+def reference_price(
+    prices: Numbers, kinds: Numbers, order: Numbers, count: int, own: int, rules: Any, used: Any
+) -> int:
     """Reference of province ``own`` under its PROVINCE_RULES: the aggregate over the prices in scope; 0 for none.
 
     Writes to ``used`` (int64[33]) the provinces whose prices make it, cheapest first, their number in ``used[32]``.
@@ -104,3 +106,9 @@ def is_unit_mismatch(price_e4: int, lowest_e4: int) -> bool:
     least = -((-50 * lowest_e4) // (51 * price_e4))
     most = (50 * lowest_e4) // (49 * price_e4)
     return max(least, 2) <= min(most, 1000)
+
+
+@njit(cache=True)
+def is_newer(at_ms: int, seq: int, last_at_ms: int, last_seq: int) -> bool:
+    """Last writer wins: (at, seq) is greater than that of the slot's last accepted record."""
+    return at_ms > last_at_ms or (at_ms == last_at_ms and seq > last_seq)

@@ -4,15 +4,14 @@ One CODE row a product. Its listings, one a province that ever quoted it, lie in
 by province. What few listings have (a waiting quote, a held one, a ceiling) lies in three pools that share an index,
 ``extra``. Past national lowests lie in a list of WINDOW nodes. Orders are rows of their own.
 
-Times and positions take 48 bits and prices 40, in two fields each, so that a listing takes 74 bytes; read and write
-them by the functions below. Every count has its bound here.
+Times and positions take 48 bits and prices 40, in two fields each, so that a listing takes 74 bytes; ``packed`` reads and
+writes them. Every count has its bound here.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from schemas.columns import EVENT
 
@@ -200,7 +199,8 @@ RULES: Final = np.dtype(
         ("guard_bp", "i8"),
         ("guard_min_sources", "i8"),
         ("rolling", "i8"),  # 1: some province links to the rolling lowest
-        ("prefixes", "i8"),  # 1: some province excludes prefixes
+        ("kinds", "i8"),  # the quote kinds that count in most provinces, a bit each
+        ("uniform", "i8"),  # 1: every province links to the current lowest everywhere of these kinds
     ]
 )
 
@@ -307,46 +307,6 @@ CHANGE: Final = np.dtype(
 
 Rows = npt.NDArray[Any]
 Numbers = npt.NDArray[np.int64]
-
-
-class State(NamedTuple):
-    """Every array the machine works on. Pools grow by being replaced; ``meta`` says how much of each is in use."""
-
-    meta: Rows
-    codes: Rows
-    listings: Rows
-    extras: Rows
-    waiting: Rows
-    held: Rows
-    window: Rows
-    moved: Rows
-    orders: Rows
-    arena: npt.NDArray[np.uint8]
-    index: npt.NDArray[np.int32]
-    order_index: npt.NDArray[np.int32]
-    timers: Rows
-    dirty: npt.NDArray[np.int32]
-    dirty_orders: npt.NDArray[np.int32]
-    rules: Rows
-    provinces: Rows
-    prefixes: npt.NDArray[np.uint8]
-    was_rules: Rows  # those of the step before, while a policy record's step runs
-    was_provinces: Rows
-    open_alerts: Numbers  # [kind, band]
-    outcomes: Numbers  # [record type, applied | stale | dead-lettered]
-    was: Rows  # SIGHT: what the code looked like before the step
-    now: Rows  # SIGHT: and after it
-    incoming: Rows  # QUOTE: the one of the record being applied
-    order: Numbers  # scratch of 32: provinces by price
-    used: Numbers  # scratch of 33: see kernels.reference_price
-    alerts: Rows
-    evidence: Rows
-    named: npt.NDArray[np.uint8]
-    changes: Rows
-    data: npt.NDArray[np.uint8]
-    records: Rows
-
-
 SIGHT: Final = np.dtype(
     [
         ("price_e4", "i8", (PROVINCE_COUNT,)),  # in force; 0: none
@@ -362,84 +322,14 @@ SIGHT: Final = np.dtype(
         ("lowest_province", "u1"),
         ("sources", "i8"),  # provinces in force
         ("released", "i8"),  # bit per province whose hold ended well in the step
+        ("best_e4", "i8"),  # least price of the kinds in best_kinds, ties by province; 0: none
+        ("second_e4", "i8"),  # least but that of best_province; 0: none
+        ("best_kinds", "i8"),
+        ("best_count", "i8"),  # provinces with a price of these kinds
+        ("best_province", "u1"),
+        ("second_province", "u1"),
+        ("sorted", "i8"),  # how many of ``order`` are valid; NONE: not sorted yet
+        ("order", "i8", (PROVINCE_COUNT,)),  # provinces by price
     ]
 )
 """One row: the prices of a code as the rules see them, by province; scratch."""
-
-
-@njit(cache=True)
-def price_of(listing: Any) -> int:
-    """Price per piece in 1/10,000 yuan of the listing's quote."""
-    return np.int64(listing.price_lo) | (np.int64(listing.price_hi) << 32)
-
-
-@njit(cache=True)
-def set_price(listing: Any, price_e4: int) -> None:
-    """Stores a price of at most 40 bits (10⁸ yuan is 10¹²)."""
-    listing.price_lo = price_e4 & 0xFFFFFFFF
-    listing.price_hi = price_e4 >> 32
-
-
-@njit(cache=True)
-def target_of(listing: Any) -> int:
-    """Target price of the open adjustment."""
-    return np.int64(listing.target_lo) | (np.int64(listing.target_hi) << 32)
-
-
-@njit(cache=True)
-def set_target(listing: Any, price_e4: int) -> None:
-    """Stores the target price of the open adjustment."""
-    listing.target_lo = price_e4 & 0xFFFFFFFF
-    listing.target_hi = price_e4 >> 32
-
-
-@njit(cache=True)
-def at_of(listing: Any) -> int:
-    """``at`` of the last accepted quote."""
-    return np.int64(listing.at_lo) | (np.int64(listing.at_hi) << 32)
-
-
-@njit(cache=True)
-def set_at(listing: Any, at_ms: int) -> None:
-    """Stores ``at`` of the last accepted quote."""
-    listing.at_lo = at_ms & 0xFFFFFFFF
-    listing.at_hi = at_ms >> 32
-
-
-@njit(cache=True)
-def valid_until_of(listing: Any) -> int:
-    """End of the quote in force; FOREVER_MS: none."""
-    return np.int64(listing.valid_lo) | (np.int64(listing.valid_hi) << 32)
-
-
-@njit(cache=True)
-def set_valid_until(listing: Any, valid_until_ms: int) -> None:
-    """Stores the end of the quote in force."""
-    listing.valid_lo = valid_until_ms & 0xFFFFFFFF
-    listing.valid_hi = valid_until_ms >> 32
-
-
-@njit(cache=True)
-def offset_of(listing: Any) -> int:
-    """Offset of the message that brought the quote in force (below 2⁴⁸)."""
-    return np.int64(listing.offset_lo) | (np.int64(listing.offset_hi) << 32)
-
-
-@njit(cache=True)
-def set_offset(listing: Any, offset: int) -> None:
-    """Stores the offset of the message that brought the quote in force."""
-    listing.offset_lo = offset & 0xFFFFFFFF
-    listing.offset_hi = offset >> 32
-
-
-@njit(cache=True)
-def due_of(listing: Any) -> int:
-    """Deadline of the open adjustment."""
-    return np.int64(listing.due_lo) | (np.int64(listing.due_hi) << 32)
-
-
-@njit(cache=True)
-def set_due(listing: Any, due_ms: int) -> None:
-    """Stores the deadline of the open adjustment."""
-    listing.due_lo = due_ms & 0xFFFFFFFF
-    listing.due_hi = due_ms >> 32

@@ -9,7 +9,15 @@ from typing import Any
 from numba import njit
 
 from schemas.columns import ITEM, NO_BAND, RED
-from streams.effects import add_alert, add_evidence, is_high_value, move_reason, name_province, show_price, show_reference
+from streams.effects import (
+    add_alert,
+    add_evidence,
+    is_high_value,
+    move_reason,
+    name_province,
+    show_price,
+    show_reference,
+)
 from streams.kernels import band_of, reference_price, sort_provinces
 from streams.layout import (
     BREACHED,
@@ -23,6 +31,7 @@ from streams.layout import (
     ITEM_CHANGED,
     KIND_CHANGED,
     LAST_MS,
+    LOWEST,
     MASKED,
     NO_REASON,
     NONE,
@@ -38,12 +47,9 @@ from streams.layout import (
     REVISED,
     RULE_CEILING,
     RULE_ROLLING,
-    State,
-    due_of,
-    set_due,
-    set_target,
-    target_of,
 )
+from streams.packed import due_of, set_due, set_target, target_of
+from streams.state import State
 
 
 @njit(cache=True)
@@ -53,8 +59,29 @@ def reference_of(s: State, sight: Any, rules: Any, province: int) -> int:
         s.used[32] = 1 if sight.rolling_e4 > 0 else 0
         s.used[0] = sight.rolling_province
         return int(sight.rolling_e4)
-    count = sort_provinces(sight.price_e4, s.order)
-    return int(reference_price(sight.price_e4, sight.kind, s.order, count, province, rules, s.used))
+    if rules.aggregate == LOWEST and rules.everywhere == 1 and rules.kinds == sight.best_kinds:
+        return lowest_elsewhere(s, sight, rules, province)
+    if sight.sorted < 0:
+        sight.sorted = sort_provinces(sight.price_e4, sight.order)
+    return int(reference_price(sight.price_e4, sight.kind, sight.order, sight.sorted, province, rules, s.used))
+
+
+@njit(cache=True)
+def lowest_elsewhere(s: State, sight: Any, rules: Any, province: int) -> int:
+    """The commonest reference, without a loop: the best price, or the second where the best is the province's own."""
+    own_e4 = sight.price_e4[province]
+    sources = sight.best_count
+    if own_e4 > 0 and (sight.best_kinds >> sight.kind[province]) & 1 == 1:
+        sources -= 1
+    if sources == 0 or sources < rules.min_sources:
+        s.used[32] = 0
+        return 0
+    s.used[32] = 1
+    if sight.best_province == province:
+        s.used[0] = sight.second_province
+        return int(sight.second_e4)
+    s.used[0] = sight.best_province
+    return int(sight.best_e4)
 
 
 @njit(cache=True)
@@ -252,11 +279,31 @@ def evaluate_ceiling(s: State, row: int, at: int) -> None:
 
 
 @njit(cache=True)
+def only_own_moved(s: State) -> bool:
+    """Tells whether no province but the reporting one can change: no reference of another moved, no hold ended."""
+    was = s.was[0]
+    now = s.now[0]
+    return (
+        s.rules[0].uniform == 1
+        and was.released == 0
+        and was.best_e4 == now.best_e4
+        and was.best_province == now.best_province
+        and was.second_e4 == now.second_e4
+        and was.second_province == now.second_province
+        and was.best_count == now.best_count
+    )
+
+
+@njit(cache=True)
 def evaluate_provinces(s: State, row: int) -> None:
     """Evaluates every province of a code: by kind, the reporting province first (SPEC §8)."""
     code = s.codes[row]
     first = int(code.listings)
     reporting = s.meta[0].reporting
+    if reporting >= 0 and only_own_moved(s):
+        evaluate_adjustment(s, row, reporting)
+        evaluate_ceiling(s, row, reporting)
+        return
     for kind in (PRICE_ADJUSTMENT, CEILING_BREACH):
         for i in range(-1, code.listing_count):
             at = reporting if i < 0 else first + i
@@ -266,4 +313,3 @@ def evaluate_provinces(s: State, row: int) -> None:
                 evaluate_adjustment(s, row, at)
             else:
                 evaluate_ceiling(s, row, at)
-

@@ -12,11 +12,10 @@ from streams.layout import (
     NEVER_MS,
     NONE,
     PROVINCE_COUNT,
-    State,
-    offset_of,
-    price_of,
 )
+from streams.packed import offset_of, price_of
 from streams.pools import free_window, take_window
+from streams.state import State
 
 
 @njit(cache=True)
@@ -32,6 +31,13 @@ def look(s: State, row: int, sight: Any) -> None:
     sight.lowest_e4 = 0
     sight.lowest_province = NO_PROVINCE
     sight.released = 0
+    sight.best_e4 = 0
+    sight.second_e4 = 0
+    sight.best_count = 0
+    sight.best_province = NO_PROVINCE
+    sight.second_province = NO_PROVINCE
+    sight.best_kinds = s.rules[0].kinds
+    sight.sorted = NONE
     visible = code.flags & MASKED == 0
     for i in range(code.listing_count):
         listing = s.listings[code.listings + i]
@@ -46,9 +52,25 @@ def look(s: State, row: int, sight: Any) -> None:
             if sight.lowest_e4 == 0 or own < sight.lowest_e4:
                 sight.lowest_e4 = own
                 sight.lowest_province = province
+            if (sight.best_kinds >> listing.kind) & 1 == 1:
+                see_best(sight, own, province)
         if listing.extra >= 0 and s.extras[listing.extra].flags & CAPPED:
             ceiling[province] = s.extras[listing.extra].ceiling_e4
     see_rolling(s, row, sight)
+
+
+@njit(cache=True)
+def see_best(sight: Any, price_e4: int, province: int) -> None:
+    """Takes a price that counts into the sight's best and second; provinces come in order."""
+    sight.best_count += 1
+    if sight.best_e4 == 0 or price_e4 < sight.best_e4:
+        sight.second_e4 = sight.best_e4
+        sight.second_province = sight.best_province
+        sight.best_e4 = price_e4
+        sight.best_province = province
+    elif sight.second_e4 == 0 or price_e4 < sight.second_e4:
+        sight.second_e4 = price_e4
+        sight.second_province = province
 
 
 @njit(cache=True)
@@ -160,5 +182,3 @@ def window_due(s: State, row: int) -> int:
     if oldest < 0 or s.rules[0].rolling == 0:
         return NEVER_MS
     return int(s.window[oldest].ended_ms + s.rules[0].window_ms)
-
-

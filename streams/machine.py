@@ -34,13 +34,16 @@ from streams.checkpoint import (
     write_codes,
     write_orders,
 )
+from streams.effects import APPLIED, DEAD, STALE
 from streams.growth import grown, new_state, octets, rows_of
-from streams.layout import EVENT_BYTES, TIMER, State
+from streams.kernels import is_newer
+from streams.layout import EVENT_BYTES, TIMER
 from streams.partition_row import PARTITION_KEY, PartitionRow
 from streams.policies import with_policy
 from streams.pools import ENOUGH, SHORT_EFFECTS
 from streams.render import CHANGE_ROOM, alerts_room, render_alerts, render_changes
-from streams.steps import APPLIED, DEAD, DONE, SHORT, STALE, apply_records, evaluate_policy, is_newer
+from streams.state import State
+from streams.steps import DONE, SHORT, apply_records, evaluate_policy
 
 Indexes = npt.NDArray[np.int32]
 
@@ -76,7 +79,7 @@ class Machine:
         scanned = scan(batch)
         admit(scanned.records, self.partition, self.partitions)
         runs = _Runs(self.partition, self.policy.version)
-        self._state = self._state._replace(data=scanned.data, records=scanned.records)
+        self._state = self._state.replace(data=scanned.data, records=scanned.records)
         self._state.outcomes[:] = 0
         self._state.meta[0].policy = 0
         start = 0
@@ -159,7 +162,9 @@ class Machine:
         meta.dirty_orders = 0
         return rows
 
-    def _write(self, codes: Indexes, orders: Indexes, own: bytes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    def _write(
+        self, codes: Indexes, orders: Indexes, own: bytes
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         s = self._state
         data = octets(codes_room(s, codes) + orders_room(s, orders) + len(PARTITION_KEY) + len(own))
         spans = np.zeros((codes.size + orders.size + 1, 3), np.int64)
@@ -212,7 +217,7 @@ class Machine:
             self.policy = policy
             self._state = with_policy(self._state, self.policy)
         if self._state.timers.size < meta.codes + 2:
-            self._state = self._state._replace(timers=rows_of(TIMER, int(meta.codes) + 2))
+            self._state = self._state.replace(timers=rows_of(TIMER, int(meta.codes) + 2))
         wake_up(self._state)
 
     def _read(self, pairs: list[tuple[bytes, bytes]], *, only_lost: bool) -> None:
@@ -224,10 +229,12 @@ class Machine:
         spans = np.empty((len(pairs), 3), np.int64)
         spans[:, 1:] = ends
         spans[0, 0], spans[1:, 0] = 0, ends[:-1, 1]
-        self._state = self._state._replace(data=data)
+        self._state = self._state.replace(data=data)
         start = 0
         while start < len(pairs):
-            start = read_rows(self._state, raw_of(self._state), self._scratch, raw_of(self._scratch), spans, start, only_lost)
+            start = read_rows(
+                self._state, raw_of(self._state), self._scratch, raw_of(self._scratch), spans, start, only_lost
+            )
             self._make_room(None)
 
     def rows(self) -> dict[bytes, bytes]:

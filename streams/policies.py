@@ -8,11 +8,12 @@ from schemas.policy import Policy, ProvincePolicy
 from streams.layout import (
     AGGREGATES,
     DAY_MS,
+    LOWEST,
     PROVINCE_COUNT,
     PROVINCE_RULES,
     RULES,
-    State,
 )
+from streams.state import State
 
 EVERYWHERE = (1 << PROVINCE_COUNT) - 1
 
@@ -58,6 +59,11 @@ def with_policy(s: State, policy: Policy) -> State:
     rules[0].guard_bp = policy.guard_bp
     rules[0].guard_min_sources = policy.guard_min_sources
     rules[0].rolling = int(provinces["rolling"].any())
-    return s._replace(
-        rules=rules, provinces=provinces, prefixes=table, was_rules=s.rules, was_provinces=s.provinces
+    rules[0].kinds = np.bincount(provinces["kinds"]).argmax()
+    rules[0].uniform = int(
+        (provinces["kinds"] == rules[0].kinds).all()
+        and (provinces["everywhere"] == 1).all()
+        and (provinces["aggregate"] == LOWEST).all()
+        and not provinces["rolling"].any()
     )
+    return s.replace(rules=rules, provinces=provinces, prefixes=table, was_rules=s.rules, was_provinces=s.provinces)

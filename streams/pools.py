@@ -6,12 +6,12 @@ take (named below), so no step is cut in two.
 
 from typing import Any, Final
 
-import numpy as np
-from numba import njit
+from numba import int64, njit
 
 from config.provinces import NO_PROVINCE
 from schemas.columns import ABSENT, NO_BAND
-from streams.layout import NEVER_MS, NONE, PROVINCE_COUNT, Rows, State
+from streams.layout import NEVER_MS, NONE, PROVINCE_COUNT, Rows
+from streams.state import State
 
 MIXER: Final = 1_327_217_881
 ALERTS_PER_STEP: Final = 4 * PROVINCE_COUNT + 2
@@ -59,7 +59,7 @@ def short_pool(s: State) -> int:
 @njit(cache=True)
 def bucket(hash32: int, mask: int) -> int:
     """First place of a hash in an index of mask + 1 places. All hashes of a partition share a remainder, so mix."""
-    return ((np.int64(hash32) * MIXER) >> 20) & mask
+    return ((int64(hash32) * MIXER) >> 20) & mask
 
 
 @njit(cache=True)
@@ -79,7 +79,7 @@ def find_code(s: State, start: int, length: int, hash32: int) -> int:
                     same = False
                     break
             if same:
-                return np.int64(row)
+                return int64(row)
         at = (at + 1) & mask
 
 
@@ -130,7 +130,7 @@ def add_code(s: State, start: int, length: int, hash32: int) -> int:
     code.code_length = length
     code.hash = hash32
     enter(s.index, hash32, row)
-    return np.int64(row)
+    return int64(row)
 
 
 @njit(cache=True)
@@ -152,10 +152,10 @@ def take_block(s: State, room: int) -> int:
     block = meta.free_listings[room]
     if block >= 0:
         meta.free_listings[room] = s.listings[block].extra
-        return np.int64(block)
+        return int64(block)
     block = meta.listings
     meta.listings += room
-    return np.int64(block)
+    return int64(block)
 
 
 @njit(cache=True)
@@ -164,11 +164,11 @@ def find_listing(s: State, row: int, province: int) -> int:
     code = s.codes[row]
     if code.listings < 0:
         return NONE
-    at = min(np.int64(province), np.int64(code.listing_count) - 1)
+    at = min(int64(province), int64(code.listing_count) - 1)
     while at >= 0:
         there = s.listings[code.listings + at].province
         if there == province:
-            return np.int64(code.listings) + at
+            return int64(code.listings) + at
         if there < province:
             return NONE
         at -= 1
@@ -179,7 +179,7 @@ def find_listing(s: State, row: int, province: int) -> int:
 def grow_block(s: State, row: int) -> None:
     """Moves a code's listings to a block with more room."""
     code = s.codes[row]
-    room = roomier(np.int64(code.listing_room))
+    room = roomier(int64(code.listing_room))
     block = take_block(s, room)
     for i in range(code.listing_count):
         s.listings[block + i] = s.listings[code.listings + i]
@@ -227,13 +227,13 @@ def listing_for(s: State, row: int, province: int) -> int:
     code = s.codes[row]
     if code.listing_count == code.listing_room:
         grow_block(s, row)
-    at = np.int64(code.listings) + code.listing_count
+    at = int64(code.listings) + code.listing_count
     while at > code.listings and s.listings[at - 1].province > province:
         s.listings[at] = s.listings[at - 1]
         at -= 1
     clear_listing(s.listings[at], province)
     code.listing_count += 1
-    return np.int64(at)
+    return int64(at)
 
 
 @njit(cache=True)
@@ -241,7 +241,7 @@ def extra_for(s: State, at: int) -> int:
     """The extra of the listing at ``at``, made if there is none."""
     listing = s.listings[at]
     if listing.extra >= 0:
-        return np.int64(listing.extra)
+        return int64(listing.extra)
     meta = s.meta[0]
     extra = meta.extras
     meta.extras += 1
@@ -258,7 +258,7 @@ def extra_for(s: State, at: int) -> int:
     made.hold_opening = 0
     made.hold_revision = 0
     listing.extra = extra
-    return np.int64(extra)
+    return int64(extra)
 
 
 @njit(cache=True)
@@ -268,10 +268,10 @@ def take_window(s: State) -> int:
     node = meta.free_window
     if node >= 0:
         meta.free_window = s.window[node].newer
-        return np.int64(node)
+        return int64(node)
     node = meta.window
     meta.window += 1
-    return np.int64(node)
+    return int64(node)
 
 
 @njit(cache=True)
@@ -298,7 +298,7 @@ def find_order(s: State, row: int, province: int, start: int, length: int, hash3
                     same = False
                     break
             if same:
-                return np.int64(found)
+                return int64(found)
         at = (at + 1) & mask
 
 
@@ -325,7 +325,7 @@ def add_order(s: State, row: int, province: int, start: int, length: int, hash32
         s.arena[meta.arena + i] = s.data[start + i]
     meta.arena += length
     enter(s.order_index, hash32, made)
-    return np.int64(made)
+    return int64(made)
 
 
 @njit(cache=True)

@@ -6,10 +6,24 @@ Every writer takes the output array and where to write, and returns where it sto
 
 from typing import Any, Final
 
-import numpy as np
-from numba import njit
+from numba import int64, njit
 
 from schemas.columns import NO_BAND
+from streams.json_bytes import (
+    COLON,
+    COMMA,
+    NULL,
+    QUOTE_MARK,
+    put,
+    put_bytes,
+    put_escaped,
+    put_int,
+    put_money,
+    put_money_or_null,
+    put_supplier,
+    put_time,
+    put_word,
+)
 from streams.layout import (
     ABSENT_KIND,
     BARGAIN,
@@ -20,8 +34,8 @@ from streams.layout import (
     HAS_REFERENCE,
     HAS_SOURCE,
     HAS_TARGET,
-    State,
 )
+from streams.state import State
 from streams.words import (
     BAND_WORDS,
     CHANGE_WORDS,
@@ -32,12 +46,8 @@ from streams.words import (
     literal,
 )
 
-QUOTE_MARK: Final = 34
-BACKSLASH: Final = 92
-COLON: Final = 58
-COMMA: Final = 44
-HEX: Final = literal("0123456789abcdef")
-SHORT_ESCAPES: Final = literal("btn\0fr")  # of the characters 8 to 13
+ESCAPED: Final = 1
+RAW: Final = 0
 ALERT_ROOM: Final = 1_000  # an alert without evidence, ids and provinces
 POSITION_ROOM: Final = 64
 PROVINCE_ROOM: Final = 9
@@ -76,140 +86,9 @@ K_PREVIOUS: Final = literal(',"previous":')
 K_PROVINCE_OR_NULL: Final = literal(',"province":')
 K_ROLLING: Final = literal(',"rolling_lowest":')
 K_POSITION: Final = literal('","position":')
-NULL: Final = literal("null")
 TRUE: Final = literal("true")
 FALSE: Final = literal("false")
 CHANGED_ID_PREFIX: Final = 13  # behind '{"event_id":"'
-
-
-@njit(cache=True)
-def put(out: Any, at: int, text: Any) -> int:
-    """Writes a text."""
-    for i in range(text.size):
-        out[at + i] = text[i]
-    return at + text.size
-
-
-@njit(cache=True)
-def put_word(out: Any, at: int, table: Any, word: int) -> int:
-    """Writes a word of a table."""
-    length = np.int64(table[word, table.shape[1] - 1])
-    for i in range(length):
-        out[at + i] = table[word, i]
-    return at + length
-
-
-@njit(cache=True)
-def put_bytes(out: Any, at: int, source: Any, start: int, length: int) -> int:
-    """Writes some bytes as they are."""
-    for i in range(length):
-        out[at + i] = source[start + i]
-    return at + length
-
-
-@njit(cache=True)
-def put_escaped(out: Any, at: int, source: Any, start: int, length: int) -> int:
-    """Writes UTF-8 bytes as the inside of a JSON string, escaped only where JSON must (SPEC §8)."""
-    for i in range(start, start + length):
-        byte = source[i]
-        if byte in (QUOTE_MARK, BACKSLASH):
-            out[at] = BACKSLASH
-            out[at + 1] = byte
-            at += 2
-        elif byte >= 32:
-            out[at] = byte
-            at += 1
-        elif 8 <= byte <= 13 and byte != 11:
-            out[at] = BACKSLASH
-            out[at + 1] = SHORT_ESCAPES[byte - 8]
-            at += 2
-        else:
-            out[at] = BACKSLASH
-            out[at + 1] = 117
-            out[at + 2] = 48
-            out[at + 3] = 48
-            out[at + 4] = HEX[byte >> 4]
-            out[at + 5] = HEX[byte & 15]
-            at += 6
-    return at
-
-
-@njit(cache=True)
-def put_int(out: Any, at: int, number: int) -> int:
-    """Writes an integer in decimal."""
-    if number < 0:
-        out[at] = 45
-        at += 1
-        number = -number
-    digits = 1
-    bound = 10
-    while digits < 19 and number >= bound:
-        bound *= 10
-        digits += 1
-    for i in range(digits):
-        out[at + digits - 1 - i] = 48 + number % 10
-        number //= 10
-    return at + digits
-
-
-@njit(cache=True)
-def put_digits(out: Any, at: int, number: int, digits: int) -> int:
-    """Writes the last ``digits`` decimal digits of a number."""
-    for i in range(digits):
-        out[at + digits - 1 - i] = 48 + number % 10
-        number //= 10
-    return at + digits
-
-
-@njit(cache=True)
-def put_money(out: Any, at: int, amount_e4: int) -> int:
-    """Writes 1/10,000 yuan as a decimal with 4 decimals."""
-    at = put_int(out, at, amount_e4 // 10_000)
-    out[at] = 46
-    return put_digits(out, at + 1, amount_e4 % 10_000, 4)
-
-
-@njit(cache=True)
-def put_money_or_null(out: Any, at: int, amount_e4: int) -> int:
-    """Writes an amount as a JSON string; 0 stands for none."""
-    if amount_e4 == 0:
-        return put(out, at, NULL)
-    out[at] = QUOTE_MARK
-    at = put_money(out, at + 1, amount_e4)
-    out[at] = QUOTE_MARK
-    return at + 1
-
-
-@njit(cache=True)
-def put_time(out: Any, at: int, time_ms: int) -> int:
-    """Writes epoch milliseconds as RFC 3339 in UTC with milliseconds; years 1970 to 9999."""
-    days = time_ms // 86_400_000
-    ms = time_ms % 86_400_000
-    # days since 0000-03-01, in 400-year eras (Hinnant, "chrono-compatible low-level date algorithms")
-    days += 719_468
-    era = days // 146_097
-    day_of_era = days % 146_097
-    year_of_era = (day_of_era - day_of_era // 1_460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
-    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
-    month_from_march = (5 * day_of_year + 2) // 153
-    day = day_of_year - (153 * month_from_march + 2) // 5 + 1
-    month = month_from_march + 3 if month_from_march < 10 else month_from_march - 9
-    year = year_of_era + era * 400 + (1 if month <= 2 else 0)
-    at = put_digits(out, at, year, 4)
-    out[at] = 45
-    at = put_digits(out, at + 1, month, 2)
-    out[at] = 45
-    at = put_digits(out, at + 1, day, 2)
-    out[at] = 84
-    at = put_digits(out, at + 1, ms // 3_600_000, 2)
-    out[at] = COLON
-    at = put_digits(out, at + 1, ms // 60_000 % 60, 2)
-    out[at] = COLON
-    at = put_digits(out, at + 1, ms // 1_000 % 60, 2)
-    out[at] = 46
-    at = put_digits(out, at + 1, ms % 1_000, 3)
-    out[at] = 90
-    return at + 1
 
 
 @njit(cache=True)
@@ -226,7 +105,7 @@ def put_position(out: Any, at: int, partition: int, offset: int, line: int) -> i
 
 
 @njit(cache=True)
-def put_alert_id(s: State, alert: Any, out: Any, at: int, escaped: bool) -> int:
+def put_alert_id(s: State, alert: Any, out: Any, at: int, escaped: int) -> int:
     """Writes ``{kind}:{code}:{province}[:{order_id}]:{opening}`` (SPEC §8)."""
     code = s.codes[alert.code]
     at = put_word(out, at, KIND_WORDS, alert.kind)
@@ -238,7 +117,7 @@ def put_alert_id(s: State, alert: Any, out: Any, at: int, escaped: bool) -> int:
     at += 1
     if alert.kind == BARGAIN:
         record = s.records[alert.record]
-        if escaped:
+        if escaped == ESCAPED:
             at = put_escaped(out, at, s.data, record.key_start, record.key_length)
         else:
             at = put_bytes(out, at, s.data, record.key_start, record.key_length)
@@ -256,23 +135,6 @@ def put_band(out: Any, at: int, band: int) -> int:
     at = put_word(out, at + 1, BAND_WORDS, band)
     out[at] = QUOTE_MARK
     return at + 1
-
-
-@njit(cache=True)
-def put_supplier(out: Any, at: int, hi: int, lo: int) -> int:
-    """Writes a packed supplier code: 12 and 6 characters in base 36."""
-    rest = np.uint64(hi)
-    base = np.uint64(36)
-    for i in range(12):
-        digit = np.int64(rest % base)
-        out[at + 11 - i] = 48 + digit if digit < 10 else 55 + digit
-        rest //= base
-    low = np.int64(lo)
-    for i in range(6):
-        digit = low % 36
-        out[at + 17 - i] = 48 + digit if digit < 10 else 55 + digit
-        low //= 36
-    return at + 18
 
 
 @njit(cache=True)
@@ -343,11 +205,11 @@ def put_who(s: State, alert: Any, out: Any, at: int) -> int:
 def put_alert(s: State, alert: Any, partition: int, versions: Any, out: Any, at: int) -> int:
     """Writes one alert event."""
     at = put(out, at, K_EVENT_ID)
-    at = put_alert_id(s, alert, out, at, True)
+    at = put_alert_id(s, alert, out, at, ESCAPED)
     out[at] = 47
     at = put_int(out, at + 1, alert.revision)
     at = put(out, at, K_ALERT_ID)
-    at = put_alert_id(s, alert, out, at, True)
+    at = put_alert_id(s, alert, out, at, ESCAPED)
     at = put(out, at, K_REVISION)
     at = put_int(out, at, alert.revision)
     at = put(out, at, K_KIND)
@@ -419,9 +281,9 @@ def alerts_room(s: State) -> int:
     for i in range(s.meta[0].alerts):
         alert = s.alerts[i]
         record = s.records[alert.record]
-        ids = np.int64(record.id_length)
+        ids = int64(record.id_length)
         if alert.kind == BARGAIN:
-            ids += 3 * np.int64(record.key_length) + record.institution_length
+            ids += 3 * int64(record.key_length) + record.institution_length
         room += ALERT_ROOM + POSITION_ROOM * alert.evidence_count + PROVINCE_ROOM * alert.named_count + 6 * ids
     return room
 
@@ -448,7 +310,7 @@ def render_alerts(s: State, partition: int, versions: Any, out: Any, table: Any)
         event.end = at
         # the id again where JSON had to escape it: headers carry it as it is
         event.id_start = at
-        at = put_alert_id(s, alert, out, at, False)
+        at = put_alert_id(s, alert, out, at, RAW)
         out[at] = 47
         at = put_int(out, at + 1, alert.revision)
         event.id_end = at

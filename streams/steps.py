@@ -10,6 +10,7 @@ from numba import njit
 
 from schemas.columns import (
     ABSENT,
+    ACTIVE,
     CEILING,
     CONFIRM,
     CONTRACT,
@@ -24,42 +25,39 @@ from schemas.columns import (
     QUOTE,
     TICK,
 )
-from streams.bargains import score_order
+from streams.bargains import apply_order
+from streams.effects import APPLIED, DEAD, STALE
 from streams.holds import accept_quote, corroborate, end_hold, fire_quotes, quotes_due, release_hold
+from streams.kernels import is_newer
 from streams.layout import (
     CAPPED,
     CONFIRMED,
     DISABLED,
     FOREVER_MS,
     HOLDS,
+    IN_FORCE,
     MASKED,
     MOVED,
-    NEVER_MS,
     NONE,
     OVERDUE,
     QUOTED,
     REJECTED,
     SPECIAL_DRUG,
-    State,
-    at_of,
-    due_of,
-    set_at,
 )
 from streams.linkage import evaluate_provinces
 from streams.lowest import look, prune_window, settle_lowest, window_due
+from streams.packed import at_of, due_of, price_of, set_at, set_offset, valid_until_of
 from streams.pools import (
     ENOUGH,
     add_code,
-    add_order,
     extra_for,
     find_code,
     find_listing,
-    find_order,
     listing_for,
     short_pool,
     touch_code,
-    touch_order,
 )
+from streams.state import State
 from streams.timers import due_code, schedule
 from streams.words import PROVINCE_DIGITS
 
@@ -69,10 +67,6 @@ STOPPED: Final = 2  # a policy record: its step is the caller's
 
 HOLD_PREFIX: Final = np.frombuffer(b"price_hold:", np.uint8)
 COLON: Final = ord(":")
-
-APPLIED: Final = 0
-STALE: Final = 1
-DEAD: Final = 2
 
 
 @njit(cache=True)
@@ -153,9 +147,18 @@ def is_applied(s: State, row: int, record: Any) -> bool:
 
 
 @njit(cache=True)
-def is_newer(at_ms: int, seq: int, last_at_ms: int, last_seq: int) -> bool:
-    """Last writer wins: (at, seq) is greater than that of the slot's last accepted record."""
-    return at_ms > last_at_ms or (at_ms == last_at_ms and seq > last_seq)
+def is_refresh(listing: Any, quote: Any) -> bool:
+    """The quote repeats the one in force, of a listing that never had more than quotes in force: no price can move."""
+    return (
+        listing.flags & IN_FORCE != 0
+        and listing.extra < 0
+        and quote.status == ACTIVE
+        and quote.kind == listing.kind
+        and quote.per_piece_e4 == price_of(listing)
+        and quote.valid_until_ms == ABSENT
+        and quote.effective_ms == ABSENT
+        and valid_until_of(listing) == FOREVER_MS
+    )
 
 
 @njit(cache=True)
@@ -169,6 +172,13 @@ def apply_quote(s: State, row: int) -> int:
     set_at(listing, placed.at_ms)
     listing.seq = placed.seq
     listing.flags |= QUOTED
+    if is_refresh(listing, placed):
+        set_offset(listing, placed.offset)
+        listing.line = placed.line
+        listing.supplier_hi = placed.supplier_hi
+        listing.supplier_lo = placed.supplier_lo
+        touch_code(s, row)
+        return APPLIED
     quote = s.incoming[0]
     quote.price_e4 = placed.per_piece_e4
     quote.effective_ms = placed.effective_ms
@@ -192,9 +202,7 @@ def apply_ceiling(s: State, row: int) -> int:
     placed = s.records[s.meta[0].trigger]
     at = listing_for(s, row, placed.province)
     extra = s.extras[extra_for(s, at)]
-    if extra.flags & CAPPED and not is_newer(
-        placed.at_ms, placed.seq, extra.ceiling_at_ms, extra.ceiling_seq
-    ):
+    if extra.flags & CAPPED and not is_newer(placed.at_ms, placed.seq, extra.ceiling_at_ms, extra.ceiling_seq):
         return STALE
     begin_step(s, row)
     s.meta[0].reporting = at
@@ -235,35 +243,6 @@ def apply_item(s: State, row: int) -> int:
             moved.code[i] = s.data[placed.second_start + i] if i < placed.second_length else 0
     finish_step(s, row)
     return APPLIED
-
-
-@njit(cache=True)
-def apply_order(s: State, row: int) -> int:
-    """Applies an order."""
-    placed = s.records[s.meta[0].trigger]
-    hash32 = order_hash(s.data, placed.key_start, placed.key_length, row, placed.province)
-    order = find_order(s, row, placed.province, placed.key_start, placed.key_length, hash32)
-    if order < 0:
-        order = add_order(s, row, placed.province, placed.key_start, placed.key_length, hash32)
-    known = s.orders[order]
-    if not is_newer(placed.at_ms, placed.seq, known.at_ms, known.seq):
-        return STALE
-    known.at_ms = placed.at_ms
-    known.seq = placed.seq
-    if placed.quantity > 0:
-        score_order(s, row, order)
-    touch_order(s, order)
-    touch_code(s, row)
-    return APPLIED
-
-
-@njit(cache=True)
-def order_hash(data: Any, start: int, length: int, row: int, province: int) -> int:
-    """A hash of an order's code, province and id: FNV-1a over the id, 32 bits."""
-    hashed = (2_166_136_261 ^ (row * 40_503 + province)) & 0xFFFFFFFF
-    for i in range(length):
-        hashed = ((hashed ^ data[start + i]) * 16_777_619) & 0xFFFFFFFF
-    return int(hashed)
 
 
 @njit(cache=True)
@@ -345,6 +324,14 @@ def apply_one(s: State, row: int) -> int:
 
 
 @njit(cache=True)
+def is_disabled(s: State, row: int, record: Any) -> bool:
+    """The record is of a type that a disabled or moved code takes no more (SPEC §3 ``item``)."""
+    if s.codes[row].flags & MASKED == 0 or record.type not in (QUOTE, CEILING, CONTRACT):
+        return False
+    return not is_applied(s, row, record)
+
+
+@njit(cache=True)
 def reject_disabled(s: State, row: int, record: Any) -> None:
     """Makes a record of a disabled or moved code a dead letter that names the new code."""
     record.reason = DISABLED_CODE
@@ -368,13 +355,12 @@ def apply_records(s: State, start: int) -> tuple[int, int]:
         if meta.short != ENOUGH:
             return SHORT, record
         row = NONE
-        if placed.type != TICK and placed.type != POLICY:
+        if placed.type not in (TICK, POLICY):
             row = find_code(s, placed.code_start, placed.code_length, placed.hash)
-            if row >= 0 and s.codes[row].flags & MASKED != 0 and placed.type in (QUOTE, CEILING, CONTRACT):
-                if not is_applied(s, row, placed):
-                    reject_disabled(s, row, placed)
-                    s.outcomes[placed.type, DEAD] += 1
-                    continue
+            if row >= 0 and is_disabled(s, row, placed):
+                reject_disabled(s, row, placed)
+                s.outcomes[placed.type, DEAD] += 1
+                continue
         if placed.at_ms > meta.clock_ms:
             meta.trigger = record
             if not fire_timers(s, placed.at_ms):

@@ -7,7 +7,8 @@ has few entries, and a tick costs nothing while nothing is due.
 
 from numba import njit
 
-from streams.layout import NEVER_MS, State
+from streams.layout import NEVER_MS
+from streams.state import State
 
 
 @njit(cache=True)
