@@ -8,7 +8,7 @@ _LARGEST_MESSAGE: Final = 4_194_304
 """A feed message packs many lines, a dead letter is a whole line however long."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Topic:
     """A topic and the broker settings it needs. Every topic has as many partitions as ``feeds``."""
 
