@@ -86,7 +86,7 @@ class Hostile:
             price = lowest.price * guard // 10_000 + rng.choice((-1, 0, 1, 2))
         elif way == 1 and lowest:
             k = rng.choice((2, 3, 10, 10, 100, 999, 1_000, 1_001))
-            price = lowest.price * 100 // (k * rng.choice((98, 100, 102))) + rng.choice((-1, 0, 1))
+            price = lowest.price * 100 // (k * rng.choice((98, 98, 100, 102, 102))) + rng.choice((-1, 0, 0, 1))
         elif way == 2:
             price = rng.choice((base * 11 // 10, base * 10 // 11)) + rng.choice((-1, 0, 1))
         elif way == 3:
@@ -273,7 +273,7 @@ class Hostile:
         rng = self.rng
         code = rng.choice(self.codes)
         for province in rng.sample(self.provinces, min(4, len(self.provinces))):
-            price = self.base_e4[code] * rng.choice((100, 101, 105, 110, 120)) // 100
+            price = self.base_e4[code] * rng.choice((98, 100, 102, 105, 110, 120)) // 100
             self.quote(code, province, price, status='"active"', effective_at="null", valid_until="null")
 
     def low_quote(self) -> None:
@@ -301,9 +301,10 @@ class Hostile:
         lowest = product.prices.lowest if product else None
         price = (lowest.price if lowest else self.base_e4[code]) // rng.choice((5, 10))
         at_once: Fields = {"effective_at": str(self.moment())} if rng.random() < 0.4 else {"effective_at": "null"}
+        until = rng.choice(("null", str(self.now + rng.choice((2, SECOND_MS, HOUR_MS)))))
         provinces = rng.sample(self.provinces, min(3, len(self.provinces)))
-        for province, percent in zip(provinces, (95, 105, 100), strict=False):
-            plain: Fields = {"status": '"active"', "kind": '"listed"', "valid_until": "null"}
+        for province, percent in zip(provinces, (95, 105, rng.choice((100, 100, 50))), strict=False):
+            plain: Fields = {"status": '"active"', "kind": '"listed"', "valid_until": until}
             self.quote(code, province, max(price * percent // 100, 1), **plain, **at_once)
 
     def behind_the_mask(self) -> None:
@@ -356,6 +357,7 @@ class Hostile:
             fields["status"] = '"disabled"'
         elif rng.random() < (0.02 if gone else 0.1):
             fields["moved_to"] = f'"{rng.choice(self.codes)}"'
+            fields["status"] = rng.choice(('"active"', '"disabled"', "null"))
         elif rng.random() < 0.3:
             fields |= {"status": rng.choice(('"active"', "null")), "moved_to": rng.choice(("null", '""'))}
         if rng.random() < 0.7:

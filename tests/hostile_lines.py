@@ -210,12 +210,12 @@ def write(rng: random.Random, fields: Fields) -> bytes:
 def spoil(rng: random.Random, fields: Fields, line: bytes) -> bytes:
     """Returns a line that is (nearly always) a dead letter, made of a record."""
     fields = dict(fields)
-    way = rng.randrange(14)
+    way = rng.randrange(15)
     names = [name for name in fields if name != "type"]
     if way == 0:
         return rng.choice(NO_RECORDS)
     if way == 1:
-        return line[: rng.randrange(1, len(line))]
+        return line[: rng.randrange(1, max(len(line), 2))]
     if way == 2:
         fields["x"] = rng.choice(BAD_UNKNOWN)
     elif way == 3:
@@ -245,6 +245,9 @@ def spoil(rng: random.Random, fields: Fields, line: bytes) -> bytes:
     elif way == 11:
         fields["province"] = rng.choice(('"710000"', '"11"', "110000", '"990000"', '"110000 "'))
     elif way == 12:
+        fields.pop("price", None)
+        fields["status"] = rng.choice(('"Active"', "5", "null", '""', '"suspended"', '"x"'))
+    elif way == 13:
         size = rng.choice((65_536, 65_537))
         return line[:-1] + b',"zz":"' + b"x" * (size - len(line) - 8) + b'"}'
     else:
