@@ -17,9 +17,16 @@ from schemas.columns import (
     QUOTE_STATUSES,
     RECORD_TYPES,
 )
-from schemas.fields import MAX_STRING_BYTES
+from schemas.fields import (
+    MAX_DELIVERY_HOURS,
+    MAX_ID_BYTES,
+    MAX_PACK_SIZE,
+    MAX_QUANTITY,
+    MAX_SEQ,
+    MAX_STRING_BYTES,
+)
 from schemas.instants import rfc3339_ms
-from schemas.money import MAX_PAID_E4, YUAN_E4
+from schemas.money import MAX_PAID_E4, MAX_PRICE_E4, YUAN_E4
 from schemas.octets import are_capitals, are_digits, word_index, word_table
 from schemas.times import LATEST_MS
 
@@ -38,6 +45,24 @@ _WORD_LENGTHS: Final = np.array([len(word) for word in _WORDS])
 _WORD_BOUNDS: Final = np.array(_BOUNDS)
 
 _MONEY_DIGITS: Final = 14
+_WHOLE_YUAN: Final = MAX_PAID_E4 // YUAN_E4
+
+# Bounds by key, so that a kernel is not compiled anew for each pair of them.
+_LEAST: Final = np.zeros(len(t.KEYS), np.int64)
+_MOST: Final = np.zeros(len(t.KEYS), np.int64)
+for _key, _least, _most in (
+    (t.SEQ, 0, MAX_SEQ),
+    (t.PACK_SIZE, 1, MAX_PACK_SIZE),
+    (t.DEVICE_CLASS, 1, 3),
+    (t.QUANTITY, 0, MAX_QUANTITY),
+    (t.AGREED_QUANTITY, 1, MAX_QUANTITY),
+    (t.DELIVERY_HOURS, 1, MAX_DELIVERY_HOURS),
+    (t.PRICE, 1, MAX_PRICE_E4),
+    (t.PAID_TOTAL, 0, MAX_PAID_E4),
+):
+    _LEAST[_key], _MOST[_key] = _least, _most
+_LONGEST: Final = np.full(len(t.KEYS), MAX_STRING_BYTES)
+_LONGEST[t.ID] = MAX_ID_BYTES
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -47,12 +72,12 @@ def has(present: int, key: int) -> bool:
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def integer_of(tokens: Any, present: int, key: int, least: int, most: int) -> int:
-    """Returns an integer within bounds, ABSENT or UNCLEAR."""
+def integer_of(tokens: Any, present: int, key: int) -> int:
+    """Returns an integer within its bounds, ABSENT or UNCLEAR."""
     if not has(present, key):
         return ABSENT
     value = tokens[key, t.VALUE]
-    if tokens[key, t.WHAT] != t.INTEGER or value < least or value > most:
+    if tokens[key, t.WHAT] != t.INTEGER or value < _LEAST[key] or value > _MOST[key]:
         return UNCLEAR
     return int(value)
 
@@ -77,11 +102,11 @@ def word_of(data: Any, tokens: Any, present: int, key: int, words: int) -> int:
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def is_text(tokens: Any, present: int, key: int, limit: int) -> bool:
-    """Tells whether a key is absent, or a string without escapes of at most ``limit`` bytes."""
+def is_text(tokens: Any, present: int, key: int) -> bool:
+    """Tells whether a key is absent, or a string without escapes that is not too long."""
     if not has(present, key):
         return True
-    return bool(tokens[key, t.WHAT] == t.STRING and tokens[key, t.END] - tokens[key, t.START] <= limit)
+    return bool(tokens[key, t.WHAT] == t.STRING and tokens[key, t.END] - tokens[key, t.START] <= _LONGEST[key])
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -120,8 +145,8 @@ def decimal_e4(data: Any, start: int, end: int) -> int:
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def money_of(data: Any, tokens: Any, present: int, key: int, least_e4: int, most_e4: int) -> int:
-    """Returns money within bounds, ABSENT or UNCLEAR."""
+def money_of(data: Any, tokens: Any, present: int, key: int) -> int:
+    """Returns money within its bounds, in 1/10,000 yuan, ABSENT or UNCLEAR."""
     if not has(present, key):
         return ABSENT
     what = tokens[key, t.WHAT]
@@ -129,14 +154,14 @@ def money_of(data: Any, tokens: Any, present: int, key: int, least_e4: int, most
         value = tokens[key, t.VALUE]
     elif what == t.INTEGER:
         value = tokens[key, t.VALUE]
-        if value > MAX_PAID_E4:
+        if value > _WHOLE_YUAN:
             return UNCLEAR
         value *= YUAN_E4
     elif what == t.STRING and tokens[key, t.END] - tokens[key, t.START] <= MAX_STRING_BYTES:
         value = decimal_e4(data, tokens[key, t.START], tokens[key, t.END])
     else:
         return UNCLEAR
-    return UNCLEAR if value < least_e4 or value > most_e4 else int(value)
+    return UNCLEAR if value < _LEAST[key] or value > _MOST[key] else int(value)
 
 
 @njit(cache=True, nogil=True, forceinline=True)

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from config.provinces import NO_PROVINCE, PROVINCE_CODES
+from schemas import readers
 from schemas import tokens as t
 from schemas.codes import base36_of, murmur2_of
 from schemas.columns import (
@@ -29,24 +30,9 @@ from schemas.columns import (
 from schemas.fields import (
     DEFAULT_DELIVERY_HOURS,
     FIELDS,
-    MAX_DELIVERY_HOURS,
-    MAX_ID_BYTES,
-    MAX_PACK_SIZE,
-    MAX_QUANTITY,
-    MAX_SEQ,
-    MAX_STRING_BYTES,
 )
-from schemas.money import MAX_PAID_E4, MAX_PRICE_E4
 from schemas.octets import are_digits
 from schemas.readers import (
-    ACTION_WORDS,
-    BARGAINED_WORDS,
-    CHANNEL_WORDS,
-    ITEM_STATUS_WORDS,
-    KIND_WORDS,
-    PAYER_WORDS,
-    STATUS_WORDS,
-    TYPE_WORDS,
     UNCLEAR,
     has,
     integer_of,
@@ -131,38 +117,38 @@ def put_piece(row: Any, price_e4: int, pack_size: int) -> bool:
     return piece_e4 > 0
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True)
 def put_key(tokens: Any, present: int, row: Any, key: int) -> bool:
     """Fills a row's own key; returns whether it is plain text."""
-    if not is_text(tokens, present, key, MAX_STRING_BYTES):
+    if not is_text(tokens, present, key):
         return False
     row.key_start = tokens[key, t.START]
     row.key_length = tokens[key, t.END] - tokens[key, t.START]
     return True
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True)
 def put_second(tokens: Any, present: int, row: Any, key: int) -> bool:
     """Fills a row's second string, of no length where absent; returns whether it is plain text."""
     row.second_start = 0
     row.second_length = 0
     if not has(present, key):
         return True
-    if not is_text(tokens, present, key, MAX_STRING_BYTES):
+    if not is_text(tokens, present, key):
         return False
     row.second_start = tokens[key, t.START]
     row.second_length = tokens[key, t.END] - tokens[key, t.START]
     return True
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True)
 def put_institution(tokens: Any, present: int, row: Any) -> bool:
     """Fills a row's institution, of no length where absent; returns whether it is plain text."""
     row.institution_start = 0
     row.institution_length = 0
     if not has(present, t.INSTITUTION):
         return True
-    if not is_text(tokens, present, t.INSTITUTION, MAX_STRING_BYTES):
+    if not is_text(tokens, present, t.INSTITUTION):
         return False
     row.institution_start = tokens[t.INSTITUTION, t.START]
     row.institution_length = tokens[t.INSTITUTION, t.END] - tokens[t.INSTITUTION, t.START]
@@ -172,10 +158,10 @@ def put_institution(tokens: Any, present: int, row: Any) -> bool:
 @njit(cache=True, nogil=True, forceinline=True)
 def put_quote(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of a quote; returns whether they are plainly valid. So do the functions for other types."""
-    kind = word_of(data, tokens, present, t.KIND, KIND_WORDS)
-    status = word_of(data, tokens, present, t.STATUS, STATUS_WORDS)
-    pack_size = integer_of(tokens, present, t.PACK_SIZE, 1, MAX_PACK_SIZE)
-    price_e4 = money_of(data, tokens, present, t.PRICE, 1, MAX_PRICE_E4)
+    kind = word_of(data, tokens, present, t.KIND, readers.KIND_WORDS)
+    status = word_of(data, tokens, present, t.STATUS, readers.STATUS_WORDS)
+    pack_size = integer_of(tokens, present, t.PACK_SIZE)
+    price_e4 = money_of(data, tokens, present, t.PRICE)
     effective_ms = time_of(data, tokens, present, t.EFFECTIVE_AT)
     valid_until_ms = time_of(data, tokens, present, t.VALID_UNTIL)
     row.kind = max(kind, 0)
@@ -191,11 +177,11 @@ def put_quote(data: Any, tokens: Any, present: int, row: Any) -> bool:
     )
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True)
 def put_item(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of an item."""
-    status = word_of(data, tokens, present, t.STATUS, ITEM_STATUS_WORDS)
-    device_class = integer_of(tokens, present, t.DEVICE_CLASS, 1, 3)
+    status = word_of(data, tokens, present, t.STATUS, readers.ITEM_STATUS_WORDS)
+    device_class = integer_of(tokens, present, t.DEVICE_CLASS)
     special = has(present, t.SPECIAL_DRUG)
     what = tokens[t.SPECIAL_DRUG, t.WHAT]
     row.status = max(status, 0)
@@ -207,27 +193,27 @@ def put_item(data: Any, tokens: Any, present: int, row: Any) -> bool:
         and is_unread_text(tokens, present, t.NAME)
         and is_unread_text(tokens, present, t.CATEGORY)
         and put_second(tokens, present, row, t.MOVED_TO)
-        and (row.second_length == 0 or is_plain_code(data, row.second_start, row.second_length))
+        and (row.second_length == 0 or is_plain_code(data, row.second_start, np.int64(row.second_length)))
     )
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True)
 def put_ceiling(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of a ceiling."""
-    price_e4 = money_of(data, tokens, present, t.PRICE, 1, MAX_PRICE_E4)
+    price_e4 = money_of(data, tokens, present, t.PRICE)
     row.price_e4 = price_e4
     row.per_piece_e4 = price_e4
     return bool(price_e4 != UNCLEAR)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True)
 def put_contract(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of a contract."""
-    price_e4 = money_of(data, tokens, present, t.PRICE, 1, MAX_PRICE_E4)
-    agreed = integer_of(tokens, present, t.AGREED_QUANTITY, 1, MAX_QUANTITY)
+    price_e4 = money_of(data, tokens, present, t.PRICE)
+    agreed = integer_of(tokens, present, t.AGREED_QUANTITY)
     starts_ms = time_of(data, tokens, present, t.STARTS_AT)
     ends_ms = time_of(data, tokens, present, t.ENDS_AT)
-    hours = integer_of(tokens, present, t.DELIVERY_HOURS, 1, MAX_DELIVERY_HOURS)
+    hours = integer_of(tokens, present, t.DELIVERY_HOURS)
     row.price_e4 = price_e4
     row.per_piece_e4 = price_e4
     row.agreed_quantity = agreed
@@ -243,14 +229,14 @@ def put_contract(data: Any, tokens: Any, present: int, row: Any) -> bool:
     )
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True)
 def put_order(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of an order."""
-    price_e4 = money_of(data, tokens, present, t.PRICE, 1, MAX_PRICE_E4)
-    pack_size = integer_of(tokens, present, t.PACK_SIZE, 1, MAX_PACK_SIZE)
-    quantity = integer_of(tokens, present, t.QUANTITY, 0, MAX_QUANTITY)
-    channel = word_of(data, tokens, present, t.CHANNEL, CHANNEL_WORDS)
-    bargained_by = word_of(data, tokens, present, t.BARGAINED_BY, BARGAINED_WORDS)
+    price_e4 = money_of(data, tokens, present, t.PRICE)
+    pack_size = integer_of(tokens, present, t.PACK_SIZE)
+    quantity = integer_of(tokens, present, t.QUANTITY)
+    channel = word_of(data, tokens, present, t.CHANNEL, readers.CHANNEL_WORDS)
+    bargained_by = word_of(data, tokens, present, t.BARGAINED_BY, readers.BARGAINED_WORDS)
     row.quantity = quantity
     row.channel = max(channel, 0)
     row.bargained_by = NONE_OF_THEM if bargained_by == ABSENT else max(bargained_by, 0)
@@ -264,10 +250,10 @@ def put_order(data: Any, tokens: Any, present: int, row: Any) -> bool:
     )
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True)
 def put_delivery(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of a delivery, whose ``at`` is known."""
-    quantity = integer_of(tokens, present, t.QUANTITY, 0, MAX_QUANTITY)
+    quantity = integer_of(tokens, present, t.QUANTITY)
     accepted_ms = time_of(data, tokens, present, t.ACCEPTED_AT)
     row.quantity = quantity
     row.accepted_ms = row.at_ms if accepted_ms == ABSENT else accepted_ms
@@ -279,20 +265,20 @@ def put_delivery(data: Any, tokens: Any, present: int, row: Any) -> bool:
     )
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True)
 def put_payment(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of a payment."""
-    paid_e4 = money_of(data, tokens, present, t.PAID_TOTAL, 0, MAX_PAID_E4)
-    payer = word_of(data, tokens, present, t.PAYER, PAYER_WORDS)
+    paid_e4 = money_of(data, tokens, present, t.PAID_TOTAL)
+    payer = word_of(data, tokens, present, t.PAYER, readers.PAYER_WORDS)
     row.paid_total_e4 = paid_e4
     row.payer = max(payer, 0)
     return bool(min(paid_e4, payer) != UNCLEAR and put_key(tokens, present, row, t.ORDER_ID))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True)
 def put_decision(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of a decision."""
-    action = word_of(data, tokens, present, t.ACTION, ACTION_WORDS)
+    action = word_of(data, tokens, present, t.ACTION, readers.ACTION_WORDS)
     row.action = max(action, 0)
     return bool(
         action != UNCLEAR
@@ -325,12 +311,12 @@ def put_fields(data: Any, tokens: Any, present: int, index: int, row: Any) -> bo
 @njit(cache=True, nogil=True, forceinline=True)
 def put_record(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills a row from a line's tokens; returns whether they are plainly a valid record. ``reason`` is set then."""
-    index = word_of(data, tokens, present, t.TYPE, TYPE_WORDS)
+    index = word_of(data, tokens, present, t.TYPE, readers.TYPE_WORDS)
     if index < 0 or index == POLICY or present & _REQUIRED[index] != _REQUIRED[index]:
         return False
     at_ms = time_of(data, tokens, present, t.AT)
-    seq = integer_of(tokens, present, t.SEQ, 0, MAX_SEQ)
-    if min(at_ms, seq) == UNCLEAR or not is_text(tokens, present, t.ID, MAX_ID_BYTES):
+    seq = integer_of(tokens, present, t.SEQ)
+    if min(at_ms, seq) == UNCLEAR or not is_text(tokens, present, t.ID):
         return False
     row.type = index
     row.at_ms = at_ms
