@@ -1,0 +1,37 @@
+"""The kernels as plain Python: the rules need no compiler, and a debugger can step through them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.streams.logs import GOLDEN_LOGS, by_code, golden, known_kinds, replay
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+
+def test_golden_logs_without_compiler() -> None:
+    """One process for all logs: it runs this module's main."""
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.streams.test_jit_off"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.split() == [folder.name for folder in GOLDEN_LOGS]
+
+
+def main() -> None:
+    """Compares the golden logs' outputs; prints the name of each that is right."""
+    for folder in GOLDEN_LOGS:
+        log = golden(folder)
+        got = replay(log)
+        assert by_code(got.alerts) == by_code(known_kinds(log.alerts)), folder.name
+        assert by_code(got.price_changes) == by_code(log.price_changes), folder.name
+        assert got.dead_letters == log.dead_letters, folder.name
+        print(folder.name)
+
+
+if __name__ == "__main__":
+    main()
