@@ -136,11 +136,13 @@ def _policy_then(event: Event, chosen: Policy, request: Request) -> Policy | Non
 
 
 def _print_alert(events: list[Event], shown: Event, console: Console) -> None:
-    console.print(f"[bold]{shown['alert_id']}[/]  {shown['kind']}, {_place(shown.get('province'))}")
+    console.print(f"[bold]{shown['alert_id']}[/]  {_place(shown.get('province'))}", highlight=False, soft_wrap=True)
     console.print(f"code {shown['code']}" + (f", supplier {shown['supplier']}" if "supplier" in shown else ""))
     table = Table(box=None, pad_edge=False, title="Events", title_justify="left")
     for column in ("", "revision", "at", "change", "reason", "band", "price", "reference", "excess"):
-        table.add_column(column, justify="right" if column in {"price", "reference", "excess"} else "left")
+        table.add_column(
+            column, justify="right" if column in {"price", "reference", "excess"} else "left", no_wrap=True
+        )
     for event in events:
         excess = f"{event['excess_bp']} bp" if "excess_bp" in event else ""
         table.add_row(
@@ -197,4 +199,4 @@ def _print_arithmetic(
         console.print("\nArithmetic")
     for text, agrees in lines:
         mark = "" if agrees is None else "  [green]✓[/]" if agrees else "  [bold red]✗ the event says otherwise[/]"
-        console.print(f"  {text}{mark}", highlight=False)
+        console.print(f"  {text}{mark}", highlight=False, soft_wrap=True)

@@ -20,6 +20,9 @@ app.add_typer(log_app, name="log")
 BAD_INPUT = 2
 """Exit code of a command that could not use what it was given; a process that lost its surroundings ends with others."""
 
+PIPED_COLUMNS = 160
+"""Width of tables that go into a file or a pipe, which have none of their own."""
+
 KafkaOption = Annotated[str, typer.Option("--kafka", metavar="HOST:PORT", help="Broker.", envvar="PRICELINK_BOOTSTRAP")]
 
 
@@ -212,7 +215,10 @@ def explain(
     from cli.log_file import LogFault
 
     try:
-        explain_alert(Request(alert_id, revision, log, alerts, policy, partitions, kafka), Console())
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=PIPED_COLUMNS)
+        explain_alert(Request(alert_id, revision, log, alerts, policy, partitions, kafka), console)
     except LogFault as fault:
         raise _fail(str(fault)) from fault
 
@@ -244,7 +250,10 @@ def doctor(
 
     from cli.doctor import examine, report
 
-    raise typer.Exit(report(list(examine(kafka, port)), Console()))
+    console = Console()
+    raise typer.Exit(
+        report(list(examine(kafka, port)), console if console.is_terminal else Console(width=PIPED_COLUMNS))
+    )
 
 
 @app.command("warm-up")
