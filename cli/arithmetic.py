@@ -124,9 +124,10 @@ def _reference(event: dict[str, Any], records: list[Record]) -> Iterator[Step]:
 
 
 def _prices_of(provinces: list[str], records: list[Record]) -> list[int] | None:
+    # No position is named twice: where a province has two quotes, the one that triggered it is not the one in force.
     found = {
         PROVINCE_CODES[record.province]: piece
-        for record in reversed(records)  # the trigger, which comes first, is the newest of its slot
+        for record in records
         if record.type == QUOTE and record.province is not None and (piece := _number(record.per_piece_e4)) is not None
     }
     prices = [found[code] for code in provinces if code in found]
@@ -175,12 +176,13 @@ def _hold(event: dict[str, Any], held_e4: int, lowest_e4: int, policy: Policy | 
 
 
 def pack_multiple(lowest_e4: int, held_e4: int) -> int | None:
-    """Returns k from 2 to 1,000 with ``lowest`` within 2 % of k × ``held`` (the least one), or None (SPEC §5)."""
-    around = lowest_e4 // held_e4
-    for multiple in range(max(2, around - 1 - around // 40), min(_LARGEST_PACK, around + 2 + around // 40) + 1):
-        if abs(lowest_e4 - multiple * held_e4) * _MISMATCH_SHARE <= multiple * held_e4:
-            return multiple
-    return None
+    """Returns the k from 2 to 1,000 whose k × ``held`` is nearest to ``lowest`` if within 2 %, or None (SPEC §5)."""
+    around = min(max((2 * lowest_e4 + held_e4) // (2 * held_e4), 2), _LARGEST_PACK)
+    near = [multiple for multiple in (around, around + 1) if multiple <= _LARGEST_PACK]
+    fitting = [
+        multiple for multiple in near if abs(lowest_e4 - multiple * held_e4) * _MISMATCH_SHARE <= multiple * held_e4
+    ]
+    return min(fitting, key=lambda multiple: abs(lowest_e4 - multiple * held_e4), default=None)
 
 
 def _deadline(event: dict[str, Any], first: dict[str, Any], rules: ProvincePolicy | None) -> Iterator[Step]:
