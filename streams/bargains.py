@@ -21,7 +21,7 @@ from streams.layout import (
 )
 from streams.linkage import is_silenced
 from streams.packed import offset_of, price_of
-from streams.pools import add_order, find_listing, find_order, touch_code, touch_order
+from streams.pools import add_order, find_listing, find_order, is_behind, touch_code, touch_order
 from streams.state import State
 
 
@@ -38,7 +38,7 @@ def score_order(s: State, row: int, order: int) -> None:
     reason = ABOVE_LISTING
     against = placed.province
     own = find_listing(s, row, placed.province)
-    in_force = own >= 0 and code.flags & MASKED == 0 and s.listings[own].flags & IN_FORCE != 0
+    in_force = own >= 0 and code.marks & MASKED == 0 and s.listings[own].marks & IN_FORCE != 0
     if in_force and price_e4 > price_of(s.listings[own]):
         band = RED
     if band == NO_BAND and code.lowest_province != NO_PROVINCE:
@@ -73,6 +73,9 @@ def apply_order(s: State, row: int) -> int:
     if order < 0:
         order = add_order(s, row, placed.province, placed.key_start, placed.key_length, hash32)
     known = s.orders[order]
+    if is_behind(placed.offset, placed.line, known.applied_offset, known.applied_line):
+        touch_code(s, row)
+        return APPLIED
     if not is_newer(placed.at_ms, placed.seq, known.at_ms, known.seq):
         return STALE
     known.at_ms = placed.at_ms

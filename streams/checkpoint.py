@@ -39,6 +39,7 @@ from streams.pools import (
     find_code,
     find_order,
     free_window,
+    is_behind,
     short_pool,
     take_block,
     take_window,
@@ -222,12 +223,6 @@ def write_orders(s: State, scratch: State, scratch_raw: Raw, rows: Any, out: Any
 
 
 @njit(cache=True)
-def is_behind(offset: int, line: int, other_offset: int, other_line: int) -> bool:
-    """The first position is not after the second."""
-    return offset < other_offset or (offset == other_offset and line <= other_line)
-
-
-@njit(cache=True)
 def forget_code(s: State, row: int) -> None:
     """Gives back what hangs on a code's row, before another version of the row takes its place."""
     code = s.codes[row]
@@ -255,12 +250,10 @@ def read_code(s: State, raw: Raw, scratch: State, scratch_raw: Raw, start: int, 
     length = end - start
     hash32 = murmur2_of(s.data, start, length)
     row = find_code(s, start, length, hash32)
-    if row < 0:
-        if only_lost and read.saved == 0:
-            return
-        row = add_code(s, start, length, hash32)
-    elif only_lost:
+    if only_lost and (read.saved == 0 or (row >= 0 and s.codes[row].applied_offset != NONE)):
         return
+    if row < 0:  # where it is there without a position, an order's row made it
+        row = add_code(s, start, length, hash32)
     code = s.codes[row]
     if is_behind(read.applied_offset, read.applied_line, code.applied_offset, code.applied_line):
         return
@@ -302,7 +295,11 @@ def read_code(s: State, raw: Raw, scratch: State, scratch_raw: Raw, start: int, 
 
 @njit(cache=True)
 def read_order(s: State, scratch: State, scratch_raw: Raw, start: int, end: int, slash: int, only_lost: bool) -> None:
-    """Takes an order's value; see ``read_code``."""
+    """Takes an order's value; see ``read_code``.
+
+    Of a checkpoint that was never finished, also where the code's row was taken that has the order's record applied:
+    reading on will not apply it again.
+    """
     copy_in(scratch_raw.orders[0], s.data, end + 1)
     read = scratch.orders[0]
     length = slash - start
@@ -314,12 +311,12 @@ def read_order(s: State, scratch: State, scratch_raw: Raw, start: int, end: int,
     id_length = end - id_start
     order_hash32 = order_hash(s.data, id_start, id_length, row, read.province)
     found = find_order(s, row, read.province, id_start, id_length, order_hash32)
-    if found < 0:
-        if only_lost and read.saved == 0:
-            return
-        found = add_order(s, row, read.province, id_start, id_length, order_hash32)
-    elif only_lost:
+    code = s.codes[row]
+    ahead = is_behind(read.applied_offset, read.applied_line, code.applied_offset, code.applied_line)
+    if only_lost and not ahead and (found >= 0 or read.saved == 0):
         return
+    if found < 0:
+        found = add_order(s, row, read.province, id_start, id_length, order_hash32)
     order = s.orders[found]
     if is_behind(read.applied_offset, read.applied_line, order.applied_offset, order.applied_line):
         return
@@ -365,7 +362,7 @@ def wake_up(s: State) -> None:
             if listing.band != NO_BAND:
                 s.open_alerts[PRICE_ADJUSTMENT, listing.band] += 1
             if listing.extra >= 0:
-                flags = s.extras[listing.extra].flags
+                flags = s.extras[listing.extra].marks
                 if flags & HOLDS:
                     s.open_alerts[PRICE_HOLD, RED] += 1
                 if flags & BREACHED:

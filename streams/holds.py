@@ -42,18 +42,18 @@ def put_in_force(s: State, at: int, quote: Any) -> None:
     listing.supplier_hi = quote.supplier_hi
     listing.supplier_lo = quote.supplier_lo
     listing.kind = quote.kind
-    listing.flags = (listing.flags | IN_FORCE) & ~ENDED & 0xFF
+    listing.marks = (listing.marks | IN_FORCE) & (0xFF & ~ENDED)
 
 
 @njit(cache=True)
 def near_in_force(s: State, row: int, province: int, price_e4: int) -> bool:
     """Another province's in-force price is within 10 % of the price."""
     code = s.codes[row]
-    if code.flags & MASKED:
+    if code.marks & MASKED:
         return False
     for i in range(code.listing_count):
         listing = s.listings[code.listings + i]
-        if listing.province != province and listing.flags & IN_FORCE and within_tenth(price_of(listing), price_e4):
+        if listing.province != province and listing.marks & IN_FORCE and within_tenth(price_of(listing), price_e4):
             return True
     return False
 
@@ -64,7 +64,7 @@ def near_held(s: State, row: int, province: int, price_e4: int) -> bool:
     code = s.codes[row]
     for i in range(code.listing_count):
         listing = s.listings[code.listings + i]
-        holds = listing.extra >= 0 and s.extras[listing.extra].flags & HOLDS != 0
+        holds = listing.extra >= 0 and s.extras[listing.extra].marks & HOLDS != 0
         if holds and listing.province != province and within_tenth(s.held[listing.extra].price_e4, price_e4):
             return True
     return False
@@ -91,8 +91,8 @@ def open_hold(s: State, row: int, at: int, quote: Any) -> None:
     index = extra_for(s, at)
     extra = s.extras[index]
     s.held[index] = quote
-    s.codes[row].flags |= HOLDING
-    extra.flags |= HOLDS
+    s.codes[row].marks |= HOLDING
+    extra.marks |= HOLDS
     extra.hold_opening += 1
     extra.hold_revision = 1
     alert = add_alert(s, row, s.listings[at])
@@ -119,7 +119,7 @@ def end_hold(s: State, row: int, at: int) -> Any:
     listing = s.listings[at]
     extra = s.extras[listing.extra]
     quote = s.held[listing.extra]
-    extra.flags &= ~HOLDS & 0xFF
+    extra.marks &= ~HOLDS & 0xFF
     extra.hold_revision += 1
     alert = add_alert(s, row, listing)
     alert.kind = PRICE_HOLD
@@ -150,9 +150,9 @@ def take_force(s: State, row: int, at: int, quote: Any) -> None:
     """A quote's time has come: it replaces the older one, ends it, or is held."""
     listing = s.listings[at]
     if quote.status != ACTIVE:
-        listing.flags = (listing.flags | ENDED) & ~IN_FORCE & 0xFF
+        listing.marks = (listing.marks | ENDED) & (0xFF & ~IN_FORCE)
     elif quote.valid_until_ms <= s.meta[0].clock_ms:
-        listing.flags &= ~(IN_FORCE | ENDED) & 0xFF
+        listing.marks &= ~(IN_FORCE | ENDED) & 0xFF
     elif must_hold(s, row, listing.province, quote):
         open_hold(s, row, at, quote)
     else:
@@ -163,7 +163,7 @@ def take_force(s: State, row: int, at: int, quote: Any) -> None:
 def corroborate(s: State, row: int) -> None:
     """Releases holds that are near another province's in-force price, smallest province first, until none is."""
     code = s.codes[row]
-    if code.flags & HOLDING == 0 or code.flags & MASKED != 0:
+    if code.marks & HOLDING == 0 or code.marks & MASKED != 0:
         return
     i = 0
     holding = False
@@ -171,7 +171,7 @@ def corroborate(s: State, row: int) -> None:
         at = int(code.listings) + i
         listing = s.listings[at]
         i += 1
-        if listing.extra < 0 or s.extras[listing.extra].flags & HOLDS == 0:
+        if listing.extra < 0 or s.extras[listing.extra].marks & HOLDS == 0:
             continue
         if near_in_force(s, row, listing.province, s.held[listing.extra].price_e4):
             released = release_hold(s, row, at)
@@ -181,7 +181,7 @@ def corroborate(s: State, row: int) -> None:
         else:
             holding = True
     if not holding:
-        code.flags &= ~HOLDING & 0xFF
+        code.marks &= ~HOLDING & 0xFF
 
 
 @njit(cache=True)
@@ -192,8 +192,8 @@ def accept_quote(s: State, row: int, at: int) -> None:
     index = s.listings[at].extra
     if index >= 0:
         extra = s.extras[index]
-        extra.flags &= ~WAITS & 0xFF
-        if extra.flags & HOLDS:
+        extra.marks &= ~WAITS & 0xFF
+        if extra.marks & HOLDS:
             held = s.held[index]
             if (
                 not waits
@@ -209,7 +209,7 @@ def accept_quote(s: State, row: int, at: int) -> None:
     if waits:
         index = extra_for(s, at)
         s.waiting[index] = quote
-        s.extras[index].flags |= WAITS
+        s.extras[index].marks |= WAITS
     else:
         take_force(s, row, at, quote)
 
@@ -222,17 +222,17 @@ def fire_quotes(s: State, row: int) -> None:
     for i in range(code.listing_count):
         at = int(code.listings) + i
         listing = s.listings[at]
-        if listing.flags & IN_FORCE and valid_until_of(listing) <= clock_ms:
-            listing.flags &= ~IN_FORCE & 0xFF
-        holds = listing.extra >= 0 and s.extras[listing.extra].flags & HOLDS != 0
+        if listing.marks & IN_FORCE and valid_until_of(listing) <= clock_ms:
+            listing.marks &= ~IN_FORCE & 0xFF
+        holds = listing.extra >= 0 and s.extras[listing.extra].marks & HOLDS != 0
         if holds and s.held[listing.extra].valid_until_ms <= clock_ms:
             ended = end_hold(s, row, at)
             ended.reason = EXPIRED
     for i in range(code.listing_count):
         at = int(code.listings) + i
         index = s.listings[at].extra
-        if index >= 0 and s.extras[index].flags & WAITS and s.waiting[index].effective_ms <= clock_ms:
-            s.extras[index].flags &= ~WAITS & 0xFF
+        if index >= 0 and s.extras[index].marks & WAITS and s.waiting[index].effective_ms <= clock_ms:
+            s.extras[index].marks &= ~WAITS & 0xFF
             take_force(s, row, at, s.waiting[index])
 
 
@@ -240,12 +240,12 @@ def fire_quotes(s: State, row: int) -> None:
 def quotes_due(s: State, listing: Any) -> int:
     """Earliest time at which something happens to a listing's quotes; NEVER_MS if nothing will."""
     due_ms = NEVER_MS
-    if listing.flags & IN_FORCE:
+    if listing.marks & IN_FORCE:
         valid_until_ms = valid_until_of(listing)
         if valid_until_ms != FOREVER_MS:
             due_ms = valid_until_ms
     if listing.extra >= 0:
-        flags = s.extras[listing.extra].flags
+        flags = s.extras[listing.extra].marks
         if flags & WAITS:
             due_ms = min(due_ms, s.waiting[listing.extra].effective_ms)
         if flags & HOLDS and s.held[listing.extra].valid_until_ms != FOREVER_MS:

@@ -26,20 +26,20 @@ DAY_MS: Final = 86_400_000
 HIGH_VALUE_E4: Final = 20_000_000
 """Above 2,000 yuan a class 2 or 3 consumable is high value (SPEC §3)."""
 
-# flags of a CODE
+# marks of a CODE
 DISABLED: Final = 1
 MOVED: Final = 2
 SPECIAL_DRUG: Final = 4
 MASKED: Final = DISABLED | MOVED
 HOLDING: Final = 8  # some listing may have a held quote
 
-# flags of a LISTING
+# marks of a LISTING
 IN_FORCE: Final = 1  # its quote is active and not past its end; whether the code is masked is the code's affair
 ENDED: Final = 2  # the quote last in force was ended by a suspension or withdrawal, not by its own end
 QUOTED: Final = 4  # some quote was accepted: at and seq count
 OVERDUE: Final = 8  # the open adjustment has been reported overdue
 
-# flags of an EXTRA
+# marks of an EXTRA
 WAITS: Final = 1
 HOLDS: Final = 2
 CAPPED: Final = 4  # a ceiling record was accepted: its at and seq count
@@ -54,7 +54,7 @@ CODE: Final = np.dtype(
         ("listing_count", "u1"),
         ("listing_room", "u1"),
         ("device_class", "u1"),  # 0: unknown
-        ("flags", "u1"),
+        ("marks", "u1"),
         ("item_at_ms", "i8"),  # ABSENT: no item record yet
         ("item_seq", "i8"),
         ("lowest_e4", "i8"),  # national lowest; 0: none
@@ -95,7 +95,7 @@ LISTING: Final = np.dtype(
         ("target_hi", "u1"),
         ("province", "u1"),
         ("kind", "u1"),
-        ("flags", "u1"),
+        ("marks", "u1"),
         ("band", "u1"),  # of the open adjustment; NO_BAND: none is open
     ]
 )
@@ -126,7 +126,7 @@ EXTRA: Final = np.dtype(
         ("breach_revision", "u4"),
         ("hold_opening", "u4"),
         ("hold_revision", "u4"),
-        ("flags", "u1"),
+        ("marks", "u1"),
     ]
 )
 

@@ -105,7 +105,7 @@ def is_silenced(s: State, row: int, rules: Any, price_e4: int) -> bool:
 @njit(cache=True)
 def why_gone(s: State, row: int, listing: Any) -> int:
     """Why a listing is no longer in force."""
-    if s.codes[row].flags & MASKED or listing.flags & ENDED:
+    if s.codes[row].marks & MASKED or listing.marks & ENDED:
         return DELISTED
     return EXPIRED
 
@@ -198,7 +198,7 @@ def evaluate_adjustment(s: State, row: int, at: int) -> None:
         if change == OPENED:
             listing.opening += 1
             listing.revision = 0
-            listing.flags &= ~OVERDUE & 0xFF
+            listing.marks &= ~OVERDUE & 0xFF
             set_due(listing, min(s.meta[0].clock_ms + rules.adjust_ms, LAST_MS))
         reason = adjustment_reason(s, row, listing, change, reference_e4)
         reference_of(s, s.now[0], rules, province)  # names the provinces again
@@ -212,8 +212,8 @@ def evaluate_adjustment(s: State, row: int, at: int) -> None:
         show_adjustment(s, alert, listing, own_e4, reference_e4, rules)
         s.open_alerts[PRICE_ADJUSTMENT, previous] -= 1
         s.open_alerts[PRICE_ADJUSTMENT, band] += 1
-    if listing.band != NO_BAND and listing.flags & OVERDUE == 0 and due_of(listing) <= s.meta[0].clock_ms:
-        listing.flags |= OVERDUE
+    if listing.band != NO_BAND and listing.marks & OVERDUE == 0 and due_of(listing) <= s.meta[0].clock_ms:
+        listing.marks |= OVERDUE
         listing.revision += 1
         alert = add_alert(s, row, listing)
         alert.change = OVERDUE_CHANGE
@@ -233,15 +233,15 @@ def evaluate_ceiling(s: State, row: int, at: int) -> None:
     own_e4 = s.now[0].price_e4[province]
     ceiling_e4 = s.now[0].ceiling_e4[province]
     above = own_e4 > 0 and ceiling_e4 > 0 and own_e4 > ceiling_e4
-    was_open = extra.flags & BREACHED != 0
+    was_open = extra.marks & BREACHED != 0
     if above and not was_open:
         change = OPENED
         extra.breach_opening += 1
         extra.breach_revision = 0
-        extra.flags |= BREACHED
+        extra.marks |= BREACHED
     elif was_open and not above:
         change = RESOLVED
-        extra.flags &= ~BREACHED & 0xFF
+        extra.marks &= ~BREACHED & 0xFF
     elif above and ceiling_e4 != extra.breach_target_e4:
         change = REVISED
     else:

@@ -38,11 +38,11 @@ def look(s: State, row: int, sight: Any) -> None:
     sight.second_province = NO_PROVINCE
     sight.best_kinds = s.rules[0].kinds
     sight.sorted = NONE
-    visible = code.flags & MASKED == 0
+    visible = code.marks & MASKED == 0
     for i in range(code.listing_count):
         listing = s.listings[code.listings + i]
         province = listing.province
-        if visible and listing.flags & IN_FORCE:
+        if visible and listing.marks & IN_FORCE:
             own = price_of(listing)
             price[province] = own
             sight.kind[province] = listing.kind
@@ -54,7 +54,7 @@ def look(s: State, row: int, sight: Any) -> None:
                 sight.lowest_province = province
             if (sight.best_kinds >> listing.kind) & 1 == 1:
                 see_best(sight, own, province)
-        if listing.extra >= 0 and s.extras[listing.extra].flags & CAPPED:
+        if listing.extra >= 0 and s.extras[listing.extra].marks & CAPPED:
             ceiling[province] = s.extras[listing.extra].ceiling_e4
     see_rolling(s, row, sight)
 

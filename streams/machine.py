@@ -201,7 +201,8 @@ class Machine:
         if best is None:
             return None
         self._read(ready, only_lost=False)
-        self._read(waiting, only_lost=True)
+        self._read([pair for pair in waiting if b"/" not in pair[0]], only_lost=True)
+        self._read([pair for pair in waiting if b"/" in pair[0]], only_lost=True)
         self._resume(best)
         return best.next_offset
 

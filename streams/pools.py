@@ -100,7 +100,7 @@ def clear_code(code: Any) -> None:
     code.listing_count = 0
     code.listing_room = 0
     code.device_class = 0
-    code.flags = 0
+    code.marks = 0
     code.item_at_ms = ABSENT
     code.item_seq = 0
     code.lowest_e4 = 0
@@ -214,7 +214,7 @@ def clear_listing(listing: Any, province: int) -> None:
     listing.extra = NONE
     listing.province = province
     listing.kind = 0
-    listing.flags = 0
+    listing.marks = 0
     listing.band = NO_BAND
 
 
@@ -246,7 +246,7 @@ def extra_for(s: State, at: int) -> int:
     extra = meta.extras
     meta.extras += 1
     made = s.extras[extra]
-    made.flags = 0
+    made.marks = 0
     made.ceiling_at_ms = ABSENT
     made.ceiling_seq = 0
     made.ceiling_e4 = 0
@@ -326,6 +326,12 @@ def add_order(s: State, row: int, province: int, start: int, length: int, hash32
     meta.arena += length
     enter(s.order_index, hash32, made)
     return int64(made)
+
+
+@njit(cache=True)
+def is_behind(offset: int, line: int, other_offset: int, other_line: int) -> bool:
+    """The first position is not after the second."""
+    return offset < other_offset or (offset == other_offset and line <= other_line)
 
 
 @njit(cache=True)

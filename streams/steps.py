@@ -53,6 +53,7 @@ from streams.pools import (
     extra_for,
     find_code,
     find_listing,
+    is_behind,
     listing_for,
     short_pool,
     touch_code,
@@ -77,7 +78,7 @@ def earliest_timer(s: State, row: int) -> int:
     for i in range(code.listing_count):
         listing = s.listings[code.listings + i]
         due_ms = min(due_ms, quotes_due(s, listing))
-        if listing.band != NO_BAND and listing.flags & OVERDUE == 0:
+        if listing.band != NO_BAND and listing.marks & OVERDUE == 0:
             due_ms = min(due_ms, due_of(listing))
     return due_ms
 
@@ -141,16 +142,14 @@ def evaluate_policy(s: State, rows: Any, start: int, record: int) -> int:
 def is_applied(s: State, row: int, record: Any) -> bool:
     """The row, read from the state topic, has this record already."""
     code = s.codes[row]
-    if record.offset != code.applied_offset:
-        return record.offset < code.applied_offset
-    return record.line <= code.applied_line
+    return is_behind(record.offset, record.line, code.applied_offset, code.applied_line)
 
 
 @njit(cache=True)
 def is_refresh(listing: Any, quote: Any) -> bool:
     """The quote repeats the one in force, of a listing that never had more than quotes in force: no price can move."""
     return (
-        listing.flags & IN_FORCE != 0
+        listing.marks & IN_FORCE != 0
         and listing.extra < 0
         and quote.status == ACTIVE
         and quote.kind == listing.kind
@@ -167,11 +166,11 @@ def apply_quote(s: State, row: int) -> int:
     placed = s.records[s.meta[0].trigger]
     at = listing_for(s, row, placed.province)
     listing = s.listings[at]
-    if listing.flags & QUOTED and not is_newer(placed.at_ms, placed.seq, at_of(listing), listing.seq):
+    if listing.marks & QUOTED and not is_newer(placed.at_ms, placed.seq, at_of(listing), listing.seq):
         return STALE
     set_at(listing, placed.at_ms)
     listing.seq = placed.seq
-    listing.flags |= QUOTED
+    listing.marks |= QUOTED
     if is_refresh(listing, placed):
         set_offset(listing, placed.offset)
         listing.line = placed.line
@@ -202,11 +201,11 @@ def apply_ceiling(s: State, row: int) -> int:
     placed = s.records[s.meta[0].trigger]
     at = listing_for(s, row, placed.province)
     extra = s.extras[extra_for(s, at)]
-    if extra.flags & CAPPED and not is_newer(placed.at_ms, placed.seq, extra.ceiling_at_ms, extra.ceiling_seq):
+    if extra.marks & CAPPED and not is_newer(placed.at_ms, placed.seq, extra.ceiling_at_ms, extra.ceiling_seq):
         return STALE
     begin_step(s, row)
     s.meta[0].reporting = at
-    extra.flags |= CAPPED
+    extra.marks |= CAPPED
     extra.ceiling_at_ms = placed.at_ms
     extra.ceiling_seq = placed.seq
     extra.ceiling_e4 = 0 if placed.price_e4 == ABSENT else placed.price_e4
@@ -227,13 +226,13 @@ def apply_item(s: State, row: int) -> int:
     code.item_at_ms = placed.at_ms
     code.item_seq = placed.seq
     code.device_class = placed.device_class
-    code.flags &= ~(DISABLED | MOVED | SPECIAL_DRUG) & 0xFF
+    code.marks &= ~(DISABLED | MOVED | SPECIAL_DRUG) & 0xFF
     if placed.status == ITEM_DISABLED:
-        code.flags |= DISABLED
+        code.marks |= DISABLED
     if placed.special_drug == 1:
-        code.flags |= SPECIAL_DRUG
+        code.marks |= SPECIAL_DRUG
     if placed.second_length > 0:
-        code.flags |= MOVED
+        code.marks |= MOVED
         if code.moved == NONE:
             code.moved = s.meta[0].moved
             s.meta[0].moved += 1
@@ -286,7 +285,7 @@ def apply_decision(s: State, row: int) -> int:
     if at < 0 or s.listings[at].extra < 0:
         return APPLIED
     extra = s.extras[s.listings[at].extra]
-    if extra.flags & HOLDS == 0 or not names_hold(s, row, placed, extra.hold_opening):
+    if extra.marks & HOLDS == 0 or not names_hold(s, row, placed, extra.hold_opening):
         return APPLIED
     begin_step(s, row)
     s.meta[0].reporting = at
@@ -326,7 +325,7 @@ def apply_one(s: State, row: int) -> int:
 @njit(cache=True)
 def is_disabled(s: State, row: int, record: Any) -> bool:
     """The record is of a type that a disabled or moved code takes no more (SPEC §3 ``item``)."""
-    if s.codes[row].flags & MASKED == 0 or record.type not in (QUOTE, CEILING, CONTRACT):
+    if s.codes[row].marks & MASKED == 0 or record.type not in (QUOTE, CEILING, CONTRACT):
         return False
     return not is_applied(s, row, record)
 
@@ -336,7 +335,7 @@ def reject_disabled(s: State, row: int, record: Any) -> None:
     """Makes a record of a disabled or moved code a dead letter that names the new code."""
     record.reason = DISABLED_CODE
     record.moved_to_length = 0
-    if s.codes[row].flags & MOVED:
+    if s.codes[row].marks & MOVED:
         moved = s.moved[s.codes[row].moved]
         record.moved_to_length = moved.code_length
         for i in range(moved.code_length):

@@ -12,13 +12,27 @@ from streams.state import State
 
 
 @njit(cache=True)
+def comes_before(s: State, one_ms: int, one: int, other_ms: int, other: int) -> bool:
+    """Whether a timer fires before another: by due time, then by code, wherever the rows lie after a restart."""
+    if one_ms != other_ms:
+        return one_ms < other_ms
+    one_code = s.codes[one].code
+    other_code = s.codes[other].code
+    for i in range(one_code.size):
+        if one_code[i] != other_code[i]:
+            return one_code[i] < other_code[i]
+    return False
+
+
+@njit(cache=True)
 def push_timer(s: State, due_ms: int, row: int) -> None:
     """Adds an entry."""
     at = s.meta[0].timers
     s.meta[0].timers += 1
     while at > 0:
         parent = (at - 1) >> 1
-        if s.timers[parent].due_ms <= due_ms:
+        above = s.timers[parent]
+        if not comes_before(s, due_ms, row, above.due_ms, above.code):
             break
         s.timers[at] = s.timers[parent]
         at = parent
@@ -40,9 +54,11 @@ def pop_timer(s: State) -> None:
         child = 2 * at + 1
         if child >= size:
             break
-        if child + 1 < size and s.timers[child + 1].due_ms < s.timers[child].due_ms:
+        if child + 1 < size and comes_before(
+            s, s.timers[child + 1].due_ms, s.timers[child + 1].code, s.timers[child].due_ms, s.timers[child].code
+        ):
             child += 1
-        if s.timers[child].due_ms >= due_ms:
+        if not comes_before(s, s.timers[child].due_ms, s.timers[child].code, due_ms, row):
             break
         s.timers[at] = s.timers[child]
         at = child
