@@ -16,7 +16,7 @@ import llvmlite.binding
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import int64, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -82,7 +82,7 @@ def _crc_by_words(data: Any, start: int, end: int) -> int:
     small = np.uint32(crc)
     for at in range(start + words * 8, end):
         small = _TABLE[(small ^ np.uint32(data[at])) & np.uint32(0xFF)] ^ (small >> np.uint32(8))
-    return np.int64(small ^ np.uint32(0xFFFFFFFF))
+    return int64(small ^ np.uint32(0xFFFFFFFF))
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
@@ -90,7 +90,7 @@ def _crc_by_bytes(data: Any, start: int, end: int) -> int:
     small = np.uint32(0xFFFFFFFF)
     for at in range(start, end):
         small = _TABLE[(small ^ np.uint32(data[at])) & np.uint32(0xFF)] ^ (small >> np.uint32(8))
-    return np.int64(small ^ np.uint32(0xFFFFFFFF))
+    return int64(small ^ np.uint32(0xFFFFFFFF))
 
 
 crc32c = _crc_by_words if _HAS_CRC and not numba.config.DISABLE_JIT else _crc_by_bytes
@@ -99,9 +99,9 @@ crc32c = _crc_by_words if _HAS_CRC and not numba.config.DISABLE_JIT else _crc_by
 
 @njit(cache=True, nogil=True, boundscheck=False)
 def _big_endian(data: Any, at: int, size: int) -> int:
-    value = np.int64(0)
+    value = int64(0)
     for byte in range(size):
-        value = (value << 8) | np.int64(data[at + byte])
+        value = (value << 8) | int64(data[at + byte])
     shift = 64 - 8 * size
     return (value << shift) >> shift  # its sign
 
@@ -116,9 +116,9 @@ def _varint(data: Any, at: int, end: int) -> tuple[int, int]:
         at += 1
         value |= (byte & np.uint64(0x7F)) << shift
         if byte < np.uint64(0x80):
-            return np.int64(value >> np.uint64(1)) ^ -np.int64(value & np.uint64(1)), at
+            return int64(value >> np.uint64(1)) ^ -int64(value & np.uint64(1)), at
         shift += np.uint64(7)
-    return np.int64(0), -1
+    return int64(0), -1
 
 
 @njit(cache=True, nogil=True, boundscheck=False)

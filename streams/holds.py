@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from numba import njit
+from numba import int64, njit
 
 from schemas.columns import ACTIVE, RED, SELECTED
 from streams.effects import add_alert, add_evidence, name_province, show_price, show_reference
@@ -140,7 +140,7 @@ def release_hold(s: State, row: int, at: int) -> Any:
     """Ends a hold well: its quote takes force. The caller gives the alert row its reason."""
     alert = end_hold(s, row, at)
     listing = s.listings[at]
-    s.was[0].released |= 1 << listing.province
+    s.was[0].released |= 1 << int64(listing.province)
     put_in_force(s, at, s.held[listing.extra])
     return alert
 

@@ -284,7 +284,8 @@ def alerts_room(s: State) -> int:
         ids = int64(record.id_length)
         if alert.kind == BARGAIN:
             ids += 3 * int64(record.key_length) + record.institution_length
-        room += ALERT_ROOM + POSITION_ROOM * alert.evidence_count + PROVINCE_ROOM * alert.named_count + 6 * ids
+        lists = POSITION_ROOM * int64(alert.evidence_count) + PROVINCE_ROOM * int64(alert.named_count)
+        room += ALERT_ROOM + lists + 6 * ids
     return room
 
 

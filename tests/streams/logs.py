@@ -12,14 +12,14 @@ import numpy as np
 from schemas.batches import Batch
 from schemas.columns import MESSAGE
 from schemas.policy import Policy, load_policy
+from streams.effects import STALE
 from streams.machine import Machine
-from streams.steps import STALE
 from tests.naive import Message, NaiveMachine, read_log
 
 GOLDEN: Final = Path(__file__).parent.parent / "golden"
 GOLDEN_LOGS: Final = sorted(path.parent for path in GOLDEN.glob("**/log.ndjson"))
 
-MISSING_KINDS: Final = ("supply_shortfall", "purchase_shortfall", "channel_gap", "settlement_arrears")
+MISSING_KINDS: Final[tuple[str, ...]] = ("supply_shortfall", "purchase_shortfall", "channel_gap", "settlement_arrears")
 """Kinds that the machine does not raise yet: empty this when supply and settlement are there, then drop it."""
 
 

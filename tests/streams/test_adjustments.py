@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.streams.timeline import CODE, DAY, OTHER_CODE, Timeline, evidence, quote
+from tests.streams.timeline import CODE, DAY, OTHER_CODE, Timeline, evidence
 
 
 def market(policy: dict[str, Any] | None = None) -> Timeline:

@@ -263,7 +263,13 @@ def test_a_disabled_code_takes_no_quote_ceiling_or_contract(item: dict[str, str]
     log = Timeline()
     log.quote("32", 1000, at=0, valid_until=DAY)
     log.item(**item)
-    contract = {"type": "contract", "code": CODE, "province": "32", "contract_id": "k", "supplier": "9" * 18}
+    contract: dict[str, str | int] = {
+        "type": "contract",
+        "code": CODE,
+        "province": "32",
+        "contract_id": "k",
+        "supplier": "9" * 18,
+    }
     contract |= {"agreed_quantity": 1, "price": 1, "starts_at": 0, "ends_at": DAY}
     clock_ms = log.machine.clock_ms
     assert log.quote("32", 900, at=2 * DAY) == []

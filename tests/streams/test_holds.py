@@ -99,7 +99,9 @@ def test_the_own_price_may_be_the_lowest() -> None:
     assert evidence(log.last) == [(3, 0), (0, 0)]
 
 
-@pytest.mark.parametrize(("kind", "held"), [("selected", False), ("listed", True), ("filed", True), ("emergency", True)])
+@pytest.mark.parametrize(
+    ("kind", "held"), [("selected", False), ("listed", True), ("filed", True), ("emergency", True)]
+)
 def test_only_prices_won_in_procurement_are_exempt(kind: str, held: bool) -> None:
     assert (OPENED_44 in market().quote("44", 100, kind=kind)) is held
 
@@ -230,7 +232,7 @@ def test_a_decision_must_name_the_open_hold_of_its_code_and_province() -> None:
     log = market()
     log.quote("44", 100)
     log.quotes(p45=1000, p46=1000)
-    for wrong in (
+    wrongs: tuple[dict[str, Any], ...] = (
         {"alert_id": f"price_hold:{CODE}:440000:2"},
         {"alert_id": f"price_hold:{CODE}:440000:11"},
         {"alert_id": f"price_hold:{CODE}:440000:01"},
@@ -243,7 +245,8 @@ def test_a_decision_must_name_the_open_hold_of_its_code_and_province() -> None:
         {"province": "45"},
         {"province": "51"},
         {"code": OTHER_CODE},
-    ):
+    )
+    for wrong in wrongs:
         assert log.decide("44", "confirm", **wrong) == [], wrong
     assert log.decide("44", "confirm", note="per piece")[0] == "price_hold resolved confirmed 44 -"
 

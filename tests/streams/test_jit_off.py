@@ -10,7 +10,6 @@ from tests.streams.logs import GOLDEN_LOGS, by_code, golden, known_kinds, replay
 ROOT = Path(__file__).resolve().parents[2]
 
 
-
 def test_golden_logs_without_compiler() -> None:
     """One process for all logs: it runs this module's main."""
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}

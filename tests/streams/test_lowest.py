@@ -174,7 +174,9 @@ def test_what_has_left_the_window_stays_out_when_a_policy_widens_it() -> None:
     log.quote("32", 900, at=0)
     log.quote("32", 1000, at=10)
     log.quote("37", 1000, at=11)
-    assert log.policy({**ROLLING, "window_days": 30}, at=DAY + 9) == ["price_adjustment opened reference_fell 37 yellow"]
+    assert log.policy({**ROLLING, "window_days": 30}, at=DAY + 9) == [
+        "price_adjustment opened reference_fell 37 yellow"
+    ]
     assert log.tick(30 * DAY + 9) == []
     assert log.tick(30 * DAY + 10) == ["price_adjustment resolved reference_rose 37 -"]
 

@@ -57,7 +57,7 @@ def test_scope(rules: Rules, expected: tuple[str, str] | None) -> None:
     ],
 )
 def test_kinds_that_count_for_the_reference(kinds: list[str] | None, expected: tuple[str, str] | None) -> None:
-    prices = {"p32_emergency": 1000, "p33_selected": 1001, "p34_filed": 1002, "p44": 1004}
+    prices: dict[str, Any] = {"p32_emergency": 1000, "p33_selected": 1001, "p34_filed": 1002, "p44": 1004}
     assert reference(linked({"kinds": kinds}, **prices)) == expected
 
 
@@ -91,7 +91,8 @@ def test_kinds_that_must_be_adjusted(own_kinds: list[str] | None, adjusted: list
 )
 def test_mean_of_lowest(rules: Rules, prices: tuple[int | str, ...], expected: tuple[str, str]) -> None:
     rules = {"aggregate": "mean_of_lowest", **rules}
-    alert = linked(rules, **{f"p{31 + i}": price for i, price in enumerate(prices)})
+    named: dict[str, Any] = {f"p{31 + i}": price for i, price in enumerate(prices)}
+    alert = linked(rules, **named)
     assert alert
     assert reference(alert) == expected
     assert alert["reference"]["rule"] == "mean_of_lowest"
@@ -112,7 +113,8 @@ def test_mean_of_lowest(rules: Rules, prices: tuple[int | str, ...], expected: t
     ],
 )
 def test_median(prices: tuple[int | str, ...], expected: tuple[str, str]) -> None:
-    alert = linked({"aggregate": "median"}, **{f"p{31 + i}": price for i, price in enumerate(prices)})
+    named: dict[str, Any] = {f"p{31 + i}": price for i, price in enumerate(prices)}
+    alert = linked({"aggregate": "median"}, **named)
     assert reference(alert) == expected
     assert alert
     assert alert["reference"]["rule"] == "median"
@@ -187,7 +189,9 @@ def test_high_value_only_silences_adjustments_and_bargains_below_it() -> None:
 
 
 def test_exclude_prefixes_silence_codes() -> None:
-    log = Timeline({"provinces": {"370000": {"exclude_prefixes": ["Z", "C0910"]}, "440000": {"exclude_prefixes": [CODE]}}})
+    log = Timeline(
+        {"provinces": {"370000": {"exclude_prefixes": ["Z", "C0910"]}, "440000": {"exclude_prefixes": [CODE]}}}
+    )
     for code in (CODE, OTHER_CODE, DRUG):
         log.quote("32", 1000, code=code)
     assert log.quote("37", 1100) == []
@@ -288,7 +292,9 @@ def test_the_last_policy_wins() -> None:
     log.policy({}, at=DAY, seq=1)
     assert log.policy({"default": {"own_kinds": []}}, at=DAY, seq=1) == []
     assert log.stale == 1
-    assert log.policy({"default": {"own_kinds": []}}, at=DAY, seq=2) == ["price_adjustment resolved policy_changed 37 -"]
+    assert log.policy({"default": {"own_kinds": []}}, at=DAY, seq=2) == [
+        "price_adjustment resolved policy_changed 37 -"
+    ]
     assert log.policy({}, at=DAY - 1, seq=9) == []
     assert log.stale == 1
 

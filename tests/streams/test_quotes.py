@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.streams.timeline import CODE, DAY, DRUG, OTHER_CODE, SECOND, SUPPLIER, START_MS, Timeline, evidence, quote
+from tests.streams.timeline import CODE, DAY, DRUG, OTHER_CODE, SECOND, START_MS, SUPPLIER, Timeline, evidence, quote
 
 OTHER_SUPPLIER = "91440000MA5YYYYY2B"
 

@@ -57,7 +57,7 @@ class Timeline:
         lines = []
         for record in records:
             self.now = record["at"] if "at" in record else self.now + SECOND
-            lines.append(json.dumps(absolute({"at": self.now, **record})).encode())
+            lines.append(encoded({"at": self.now, **record}))
         broker_ts_ms = START_MS + (self.now if broker_ts is None else broker_ts)
         return self.raw(b"\n".join(lines), broker_ts_ms)
 
@@ -147,6 +147,11 @@ def absolute(record: Record) -> Record:
     if len(str(shown.get("province", ""))) == 2:
         shown["province"] += "0000"
     return shown
+
+
+def encoded(record: Record) -> bytes:
+    """Returns a record's line, as `absolute` has it."""
+    return json.dumps(absolute(record)).encode()
 
 
 def short(alert: dict[str, Any]) -> str:

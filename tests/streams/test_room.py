@@ -1,0 +1,152 @@
+"""Pools grow: many codes, listings, orders, past lowests and events, more than any pool begins with."""
+
+from typing import Any
+
+import pytest
+
+from streams.machine import Machine
+from streams.pools import ALERTS_PER_STEP
+from tests.naive import Message
+from tests.naive_records import PROVINCES
+from tests.streams.logs import by_code, policy_of, run
+from tests.streams.test_properties import Pairs, pairs_of
+from tests.streams.timeline import CODE, DAY, START_MS, SUPPLIER, Record, Timeline, encoded, quote
+
+MANY = 700
+"""More than twice what the pools begin with."""
+
+
+def codes(count: int = MANY) -> list[str]:
+    return [f"C{number:026}" for number in range(count)]
+
+
+def message(offset: int, *records: Record) -> Message:
+    """Returns a message at START_MS with a line for each record."""
+    return Message(0, offset, START_MS, b"\n".join(encoded({"at": 0, **record}) for record in records))
+
+
+def restored(machine: Machine, *, policy: dict[str, Any] | None = None) -> Machine:
+    """Returns another machine that took up the state of one."""
+    pairs: Pairs = pairs_of(machine.checkpoint(1))
+    again = Machine(machine.partition, machine.partitions, policy_of(policy or {}))
+    assert again.restore(pairs) == 1
+    return again
+
+
+def check_same(machine: Machine, again: Machine, *then: Message) -> None:
+    """Checks that two machines stand at the same place and go on alike."""
+    assert again.rows() == machine.rows()
+    assert again.open_alerts().tolist() == machine.open_alerts().tolist()
+    one, other = run(machine, then), run(again, then)
+    assert by_code(one.alerts) == by_code(other.alerts)
+    assert by_code(one.price_changes) == by_code(other.price_changes)
+    assert again.rows() == machine.rows()
+
+
+def test_many_codes_with_timers_each() -> None:
+    machine = Machine(0, 1, policy_of({}))
+    one = [quote("32", 1000, code=code, valid_until=DAY + number) for number, code in enumerate(codes())]
+    two = [quote("37", 1100, code=code, valid_until=DAY) for code in codes()]
+    first = run(machine, [message(0, *one, *two)])
+    assert len(first.alerts) == len(first.price_changes) == MANY
+    assert machine.open_alerts().sum() == MANY
+    again = restored(machine)
+    check_same(machine, again, message(2, {"type": "tick", "at": 2 * DAY}))
+    assert machine.open_alerts().sum() == again.open_alerts().sum() == 0
+
+
+def test_many_listings_of_one_code() -> None:
+    machine = Machine(0, 1, policy_of({"guard_bp": 0}))
+    records = [
+        quote(province, 1000 + number, code=code)
+        for number, province in enumerate(PROVINCES)
+        for code in codes(MANY // 20)
+    ]
+    run(machine, [message(0, *records)])
+    check_same(machine, restored(machine), message(2, *(quote("66", 1, code=code, at=1) for code in codes(MANY // 20))))
+
+
+def test_more_ceilings_and_holds_of_one_code_than_a_pool_has_room_for_at_its_end() -> None:
+    """A row read back may need many places of a pool at once."""
+    machine = Machine(0, 1, policy_of({}))
+    records = [
+        {"type": "ceiling", "code": code, "province": province, "price": 1}
+        for code in codes(MANY // 30)
+        for province in PROVINCES[:31]
+    ]
+    run(machine, [message(0, *records)])
+    check_same(machine, restored(machine), message(2, *(quote("11", 2, code=code, at=1) for code in codes(MANY // 30))))
+
+
+def test_more_past_lowests_of_one_code_than_a_pool_begins_with() -> None:
+    rising = [quote("32", 1000 + number, at=number) for number in range(MANY)]
+    policy = {"default": {"lookback": "rolling"}}
+    machine = Machine(0, 1, policy_of(policy))
+    run(machine, [message(0, *rising)])
+    again = restored(machine, policy=policy)
+    check_same(machine, again, message(2, {"type": "tick", "at": 365 * DAY + MANY // 2}))
+
+
+def test_many_orders_with_long_ids() -> None:
+    machine = Machine(0, 1, policy_of({}))
+    orders = [
+        {
+            "type": "order", "code": CODE, "province": "32", "order_id": f"{number}" + "x" * 250, "price": 1100,
+            "institution": "H1", "supplier": SUPPLIER, "quantity": 1,
+        }
+        for number in range(MANY)
+    ]  # fmt: skip
+    first = run(machine, [message(0, quote("32", 1000), *orders)])
+    assert len(first.alerts) == MANY
+    again = restored(machine)
+    assert run(again, [message(1, *orders)]).alerts == [], "stale"
+    assert again.rows().keys() == machine.rows().keys()
+
+
+def test_many_new_codes_for_old_ones() -> None:
+    machine = Machine(0, 1, policy_of({}))
+    run(machine, [message(0, *({"type": "item", "code": code, "moved_to": CODE} for code in codes()))])
+    again = restored(machine)
+    assert again.rows() == machine.rows()
+    letters = run(again, [message(2, *(quote("32", 1, code=code) for code in codes()))]).dead_letters
+    assert [letter["moved_to"] for letter in letters] == [CODE] * MANY
+
+
+def test_more_events_in_a_batch_than_there_is_room_for_between_two_renderings() -> None:
+    machine = Machine(0, 1, policy_of({"guard_bp": 0}))
+    records = [quote(province, 1000) for province in PROVINCES[1:]]
+    records += [quote(PROVINCES[0], 999 - number, at=number + 1) for number in range(200)]
+    out = run(machine, [message(0, *records)])
+    assert len(out.alerts) == 200 * 31
+    alone = Machine(0, 1, policy_of({"guard_bp": 0}))
+    assert run(alone, *([message(0, record)] for record in records)).price_changes[0] == out.price_changes[0]
+
+
+def test_more_events_in_a_policys_step_than_there_is_room_for() -> None:
+    machine = Machine(0, 1, policy_of({"default": {"own_kinds": []}}))
+    records = [quote("32", 1000, code=code) for code in codes(6 * MANY)]
+    records += [quote("37", 1100, code=code) for code in codes(6 * MANY)]
+    run(machine, [message(0, *records)])
+    out = run(machine, [message(1, {"type": "policy", "policy": {}})])
+    assert len(out.alerts) == 6 * MANY
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_no_step_causes_more_events_than_a_step_may(held: bool) -> None:
+    """The worst instant: all adjustments open and are overdue, all breaches end, most prices are held and released."""
+    log = Timeline({"guard_min_sources": 0, "default": {"adjust_within_days": 0}})
+    codes_of = [province[:2] for province in PROVINCES]
+    for province in codes_of:
+        log.ceiling(province, "9999")
+        log.quote(province, "10000")
+    price = 1.0
+    for number, province in enumerate(codes_of):
+        # two that are held to each that frees both: 1, 1.12, then 1.06, a gap, and again
+        kind = "selected" if number % 3 == 2 else "listed"
+        factor = (1.0, 1.12, 1.06)[number % 3]
+        log.quote(province, f"{price * factor:.4f}", kind=kind if held else "listed", effective_at=DAY)
+        if number % 3 == 2:
+            price *= 1.4
+    events = log.tick(DAY)
+    assert len(events) > 90
+    assert len(events) <= ALERTS_PER_STEP
