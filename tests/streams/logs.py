@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from schemas.batches import Batch
+from schemas.batches import Batch, StateRows
 from schemas.columns import MESSAGE
 from schemas.policy import Policy, load_policy
 from streams.effects import STALE
@@ -21,6 +21,9 @@ GOLDEN_LOGS: Final = sorted(path.parent for path in GOLDEN.glob("**/log.ndjson")
 
 MISSING_KINDS: Final[tuple[str, ...]] = ("supply_shortfall", "purchase_shortfall", "channel_gap", "settlement_arrears")
 """Kinds that the machine does not raise yet: empty this when supply and settlement are there, then drop it."""
+
+Pairs = list[tuple[bytes, bytes]]
+"""Rows of the state topic: key and value."""
 
 
 @dataclass(slots=True)
@@ -114,6 +117,12 @@ def of_partition(messages: Iterable[Message], partition: int) -> list[Message]:
     return [message for message in messages if message.partition == partition]
 
 
+def pairs_of(rows: StateRows) -> Pairs:
+    """Returns state rows as keys and values, in sending order."""
+    raw = rows.data.tobytes()
+    return [(raw[start:key_end], raw[key_end:end]) for start, key_end, end in rows.spans.tolist()]
+
+
 @dataclass(frozen=True, slots=True)
 class Golden:
     """A golden log: its messages and policy, and the files that must come out."""
@@ -139,10 +148,21 @@ def golden(folder: Path) -> Golden:
     )
 
 
-def replay(log: Golden) -> Outputs:
-    """Runs a golden log through fresh machines, one batch a partition; outputs by partition, then in log order."""
+def replay(log: Golden, *, restart: bool = False) -> Outputs:
+    """Runs a golden log through fresh machines, one batch a partition; outputs by partition, then in log order.
+
+    ``restart``: halfway the state goes to another machine.
+    """
     out = Outputs()
+    policy = policy_of(log.policy)
     for partition in range(log.partitions):
-        machine = Machine(partition, log.partitions, policy_of(log.policy))
-        out += run(machine, of_partition(log.messages, partition))
+        messages = of_partition(log.messages, partition)
+        half = len(messages) // 2 if restart else 0
+        machine = Machine(partition, log.partitions, policy)
+        out += run(machine, messages[:half])
+        if restart:
+            saved = pairs_of(machine.checkpoint(half))
+            machine = Machine(partition, log.partitions, policy)
+            assert machine.restore(saved) == half
+        out += run(machine, messages[half:])
     return out
