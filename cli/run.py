@@ -1,6 +1,7 @@
 """`pricelink run`: everything on one machine, as one process tree that starts in seconds and leaves nothing behind."""
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -14,10 +15,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from kafka.errors import KafkaError
+
 from agents import exits
 from agents.embedded import Child, EmbeddedUnavailable, free_port, start_broker, start_redis
 from agents.topics import WrongPartitions
 from agents.topics import apply as apply_topics
+from cli.processes import Child as KeptChild
 from cli.processes import ProcessTree
 from config import jit
 from config.settings import Settings
@@ -26,6 +30,8 @@ LOOK_S: Final = 0.1
 """Pause between two looks at the children."""
 PAGE_S: Final = 60.0
 """The page that has not answered for so long is reported, once."""
+RUNS_KEPT: Final = 5
+"""Runs whose logs are kept."""
 USUAL_PORT: Final = 8000
 _ANSWER_S: Final = 2.0
 _SERVICES, _STREAM, _SOURCES = range(3)
@@ -74,7 +80,7 @@ def _signals() -> Iterator[_StopFlag]:
 
 def run(options: RunOptions, say: Callable[[str], None]) -> int:
     """Runs until Ctrl-C, SIGTERM or SIGHUP; returns the exit code: 0 after a stop that was asked for."""
-    logs = options.logs or jit.cache_root().parent / "logs" / time.strftime("%Y%m%d-%H%M%S")
+    logs = options.logs or _new_logs_folder()
     logs.mkdir(parents=True, exist_ok=True)
     tree = ProcessTree(logs, say, frozenset({exits.CONFIG}))
     embedded: list[Child] = []
@@ -82,11 +88,13 @@ def run(options: RunOptions, say: Callable[[str], None]) -> int:
         try:
             settings = _settings(options, embedded)
             apply_topics(settings)
-            _start(tree, options, settings, stop, say)
-            return _watch(tree, embedded, settings, stop, say)
+            return _watch(tree, _Tree(tree, options, settings, say), embedded, stop, say)
         except (EmbeddedUnavailable, WrongPartitions) as error:
             say(str(error))
-            return 1
+            return exits.CONFIG
+        except (KafkaError, OSError) as error:
+            say(f"No Kafka answers at {options.kafka}: {error}" if options.kafka else str(error))
+            return exits.INFRASTRUCTURE
         except KeyboardInterrupt:
             return 130
         finally:
@@ -94,6 +102,15 @@ def run(options: RunOptions, say: Callable[[str], None]) -> int:
             for child in reversed(embedded):
                 child.stop()
             say(f"Stopped. Logs are in {logs}")
+
+
+def _new_logs_folder() -> Path:
+    """Returns a folder for this run's logs, and drops those of the oldest runs."""
+    root = jit.cache_root().parent / "logs"
+    if root.is_dir():
+        for old in sorted(root.iterdir())[: 1 - RUNS_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+    return root / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
 
 
 def _settings(options: RunOptions, embedded: list[Child]) -> Settings:
@@ -126,52 +143,77 @@ def _page_port(asked: int | None) -> int:
     return USUAL_PORT
 
 
-def _start(
-    tree: ProcessTree, options: RunOptions, settings: Settings, stop: _StopFlag, say: Callable[[str], None]
-) -> None:
-    environment = {"PRICELINK_LOG_FORMAT": "console"} | os.environ | settings.environment()
+class _Tree:
+    """The processes of a run, and in which order they come up.
 
-    def start(name: str, *arguments: str, stage: int, instance: str | None = None) -> None:
-        own = environment | {"PRICELINK_INSTANCE": instance or name}
-        tree.start(name, [sys.executable, "-m", "cli", *arguments], own, stage=stage)
+    The page and the workers take longest to come up, so they go first; what feeds them follows when the page answers.
+    Where the kernels are not compiled yet, a child compiles them before the first worker starts.
+    """
 
-    start("gateway", "gateway", stage=_SERVICES)
-    start("read-model", "read-model", stage=_SERVICES)
-    if not jit.is_warm():
-        say("Compiling the kernels, once for this version: a minute or so. Later starts take seconds.")
-        _warm_up(tree, environment, stop)
-    for number in range(1, options.workers + 1):
-        start(f"worker-{number}", "worker", stage=_STREAM)
-    start("clock", "clock", stage=_SOURCES)
-    if options.market:
-        start("market", "market", "--rate", str(options.rate), "--seed", str(options.seed), stage=_SOURCES)
+    def __init__(self, tree: ProcessTree, options: RunOptions, settings: Settings, say: Callable[[str], None]) -> None:
+        self._tree = tree
+        self._options = options
+        self._environment = {"PRICELINK_LOG_FORMAT": "console"} | os.environ | settings.environment()
+        self._say = say
+        self._url = f"http://127.0.0.1:{settings.gateway_port}/"
+        self._began_s = time.monotonic()
+        self._compiling: KeptChild | None = None
+        self._working = self._fed = self._shown = self._late = False
 
+    def start(self) -> None:
+        """Starts what can start at once."""
+        if jit.is_warm():
+            self._start_workers()
+        else:
+            self._say("Compiling the kernels, once for this version: two minutes or so. Later starts take seconds.")
+            arguments = [sys.executable, "-m", "cli", "warm-up"]
+            self._compiling = self._tree.start("warm-up", arguments, self._environment, stage=_STREAM, kept=False)
+        self._start("gateway", "gateway", stage=_SERVICES)
+        self._start("read-model", "read-model", stage=_SERVICES)
 
-def _warm_up(tree: ProcessTree, environment: dict[str, str], stop: _StopFlag) -> None:
-    child = tree.start("warm-up", [sys.executable, "-m", "cli", "warm-up"], environment, stage=_STREAM, kept=False)
-    while not stop.is_set and child.process is not None:
-        tree.watch()
-        time.sleep(LOOK_S)
+    def _start(self, name: str, *arguments: str, stage: int) -> None:
+        own = self._environment | {"PRICELINK_INSTANCE": name}
+        self._tree.start(name, [sys.executable, "-m", "cli", *arguments], own, stage=stage)
+
+    def _start_workers(self) -> None:
+        for number in range(1, self._options.workers + 1):
+            self._start(f"worker-{number}", "worker", stage=_STREAM)
+        self._working = True
+
+    def _start_sources(self) -> None:
+        options = self._options
+        if options.market:
+            self._start("market", "market", "--rate", str(options.rate), "--seed", str(options.seed), stage=_SOURCES)
+        self._start("clock", "clock", stage=_SOURCES)
+        self._fed = True
+
+    def look(self) -> None:
+        """Restarts what ended, and goes on with starting; once the page answers, says where it is."""
+        self._tree.watch()
+        waited_s = time.monotonic() - self._began_s
+        if not self._working and (self._compiling is None or self._compiling.process is None):
+            self._start_workers()
+        if not self._shown and _answers(self._url):
+            self._shown = True
+            self._say(f"pricelink is running: {self._url}  (Ctrl-C stops it; logs: {self._tree.logs})")
+        elif not self._shown and not self._late and waited_s > PAGE_S:
+            self._late = True
+            self._say(f"The page at {self._url} does not answer yet; see {self._tree.logs}/gateway.log")
+        if self._working and not self._fed and (self._shown or waited_s > PAGE_S):
+            self._start_sources()
 
 
 def _watch(
-    tree: ProcessTree, embedded: list[Child], settings: Settings, stop: _StopFlag, say: Callable[[str], None]
+    tree: ProcessTree, run_tree: _Tree, embedded: list[Child], stop: _StopFlag, say: Callable[[str], None]
 ) -> int:
-    url = f"http://127.0.0.1:{settings.gateway_port}/"
-    asked_s, shown, late = time.monotonic(), False, False
+    run_tree.start()
     while not stop.is_set:
-        tree.watch()
+        run_tree.look()
         if (child := tree.given_up) is not None:
             return child.exit_code or exits.BUG
         if gone := next((child for child in embedded if not child.alive), None):
             say(f"The embedded {gone.name} ended, and what it held is gone: {gone.said() or 'it said nothing'}")
-            return 1
-        if not shown and _answers(url):
-            shown = True
-            say(f"pricelink is running: {url}  (Ctrl-C stops it; logs: {tree.logs})")
-        elif not shown and not late and time.monotonic() - asked_s > PAGE_S:
-            late = True
-            say(f"The page at {url} does not answer yet; see {tree.logs}/gateway.log")
+            return exits.INFRASTRUCTURE
         time.sleep(LOOK_S)
     return 0
 
