@@ -154,6 +154,10 @@ def feed(
     rejects: Annotated[
         Path | None, typer.Option(help="File for every rejected line, as NDJSON.", dir_okay=False)
     ] = None,
+    kafka: KafkaOption = "localhost:9092",
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="The broker is the one that `pricelink run` started.")
+    ] = False,
 ) -> None:
     """Send a file's records to feeds; lines that are none are reported with their numbers."""
     from cli.feed import FeedFault
@@ -161,7 +165,9 @@ def feed(
     from config.settings import settings
 
     try:
-        raise typer.Exit(feed_file(settings(), file, mapping, province, rejects, _say))
+        kind = {"broker_kind": "embedded"} if embedded else {}
+        chosen = settings().model_copy(update={"bootstrap": kafka, **kind})
+        raise typer.Exit(feed_file(chosen, file, mapping, province, rejects, _say))
     except FeedFault as fault:
         raise _fail(str(fault)) from fault
 

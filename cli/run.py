@@ -154,6 +154,7 @@ class _Tree:
         self._tree = tree
         self._options = options
         self._environment = {"PRICELINK_LOG_FORMAT": "console"} | os.environ | settings.environment()
+        self._broker = f"--kafka {settings.bootstrap}" + (" --embedded" if settings.embedded else "")
         self._say = say
         self._url = f"http://127.0.0.1:{settings.gateway_port}/"
         self._began_s = time.monotonic()
@@ -196,6 +197,7 @@ class _Tree:
         if not self._shown and _answers(self._url):
             self._shown = True
             self._say(f"pricelink is running: {self._url}  (Ctrl-C stops it; logs: {self._tree.logs})")
+            self._say(f"Feed it: pricelink feed FILE {self._broker}")
         elif not self._shown and not self._late and waited_s > PAGE_S:
             self._late = True
             self._say(f"The page at {self._url} does not answer yet; see {self._tree.logs}/gateway.log")
