@@ -1,6 +1,11 @@
-"""An embedded broker with our topics, and worker processes on it that can be killed."""
+"""An embedded broker with our topics, and worker processes on it that can be killed.
+
+With ``PRICELINK_TEST_KAFKA=HOST:PORT`` the tests run on that Kafka instead, which must have no topics of ours: each
+test creates them, and deletes them at its end.
+"""
 
 import asyncio
+import itertools
 import os
 import signal
 import subprocess
@@ -15,18 +20,20 @@ from typing import Any, Self
 import orjson
 import redis.asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient
 
 from agents import topics
-from agents.embedded import Embedded
+from agents.embedded import Child, start_broker, start_redis
 from agents.record_batches import batch_of
 from config.settings import Settings
-from config.topics import FEEDS
+from config.topics import FEEDS, TOPICS
 from schemas.batches import Batch
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FAKE = "from tests.agents.fake_machine import FakeMachine as machine"
 REAL = "machine = None"
 _PATIENCE_S = 60.0
+_numbers = itertools.count()
 _START_S = 300.0  # the first worker may have to compile its kernels
 
 
@@ -35,17 +42,26 @@ class Cluster:
     """The broker, Redis, and settings that lead to them. A context manager."""
 
     settings: Settings
-    embedded: Embedded
+    children: list[Child]
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @classmethod
     def make(cls, **options: Any) -> "Cluster":
-        embedded = Embedded().start()
+        children = [start_redis()]
+        where: dict[str, Any] = {"broker_kind": "kafka", "bootstrap": os.environ.get("PRICELINK_TEST_KAFKA")}
+        if where["bootstrap"] is None:
+            children.append(start_broker())
+            where = {"broker_kind": "embedded", "bootstrap": f"127.0.0.1:{children[-1].port}"}
+        group = f"-{os.getpid()}-{next(_numbers)}"  # Kafka keeps the offsets of a group, topics or no topics
         settings = Settings(
-            broker_kind="embedded", bootstrap=embedded.bootstrap, redis_url=embedded.redis_url, **options
+            redis_url=f"redis://127.0.0.1:{children[0].port}/0",
+            worker_group=f"worker{group}",
+            read_model_group=f"read-model{group}",
+            **where,
+            **options,
         )
         topics.apply(settings)
-        return cls(settings, embedded)
+        return cls(settings, children)
 
     @staticmethod
     def settings_of(**options: Any) -> Settings:
@@ -61,7 +77,10 @@ class Cluster:
         for process in self.processes:
             process.kill()
             process.wait()
-        self.embedded.stop()
+        if not self.settings.embedded:
+            _delete_topics(self.settings)
+        for child in reversed(self.children):
+            child.stop()
 
     def start(self, code: str, name: str) -> subprocess.Popen[bytes]:
         """Starts Python code as a process of its own, with the cluster's settings."""
@@ -83,6 +102,19 @@ class Cluster:
             f"sys.exit(run(settings(), rebuild={rebuild}))",
             "r",
         )
+
+
+def _delete_topics(settings: Settings) -> None:
+    ours = {topic.name for topic in TOPICS}
+    admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap.split(","))
+    try:
+        admin.delete_topics(sorted(ours))
+        deadline = time.monotonic() + _PATIENCE_S
+        while ours & set(admin.list_topics()):
+            assert time.monotonic() < deadline, "topics are not deleted"
+            time.sleep(0.1)
+    finally:
+        admin.close()
 
 
 async def at_work(cluster: Cluster, *names: str) -> None:
@@ -110,7 +142,9 @@ def stop(process: subprocess.Popen[bytes], within_s: float = 15.0) -> tuple[int,
 
 async def produce(settings: Settings, messages: Iterable[tuple[int, bytes | None, bytes, int | None]]) -> None:
     """Writes (partition, key, value, time) to feeds, in their order within a partition."""
-    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap, linger_ms=1)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.bootstrap, linger_ms=1, enable_idempotence=settings.idempotent, acks="all"
+    )
     await producer.start()
     try:
         sent = [

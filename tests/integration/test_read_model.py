@@ -95,7 +95,12 @@ def kept(client: Any) -> dict[str, Any]:
 
 
 async def write(cluster: Cluster, made: list[tuple[str, bytes, bytes]]) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.bootstrap, linger_ms=1)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=cluster.settings.bootstrap,
+        linger_ms=1,
+        enable_idempotence=cluster.settings.idempotent,
+        acks="all",
+    )
     await producer.start()
     for topic, code, value in made:
         await producer.send(topic, value, key=code)
