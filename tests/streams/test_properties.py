@@ -12,17 +12,20 @@ from typing import Any
 
 import pytest
 
+from config.provinces import PROVINCE_CODES
+from schemas.columns import BANDS, CHANGES, KINDS
 from schemas.policy import Policy
 from streams.layout import CODE, ORDER
 from streams.machine import Machine
 from streams.partition_row import PARTITION_KEY
 from tests.hostile import hostile_case
 from tests.naive import Message
-from tests.naive_records import parse_line
+from tests.naive_records import format_ms, parse_line
 from tests.streams.logs import (
     MISSING_KINDS,
     Outputs,
     Pairs,
+    batch_of,
     by_code,
     cut,
     of_partition,
@@ -37,14 +40,14 @@ FEWER = SEEDS if "PRICELINK_SEEDS" in os.environ else SEEDS[:8]
 """For what takes many machines."""
 RECORDS = 150
 PARTITIONS = 2
-KINDS = "prices" if MISSING_KINDS else "everything"
+LOG_KINDS = "prices" if MISSING_KINDS else "everything"
 
 
 class Case:
     """A hostile log, and what one machine a partition makes of it in one batch."""
 
     def __init__(self, seed: int) -> None:
-        self.messages, given, self.twins = hostile_case(seed, RECORDS, KINDS, PARTITIONS)
+        self.messages, given, self.twins = hostile_case(seed, RECORDS, LOG_KINDS, PARTITIONS)
         self.policy: Policy = policy_of(given)
         self.logs = [of_partition(self.messages, partition) for partition in range(PARTITIONS)]
         machines = [self.machine(partition) for partition in range(PARTITIONS)]
@@ -115,6 +118,34 @@ def test_open_alerts_are_those_that_opened_and_did_not_end(seed: int) -> None:
         last = {alert["alert_id"]: alert for alert in map(json.loads, outputs.alerts)}
         is_open = [alert for alert in last.values() if alert["change"] not in ("resolved", "closed", "observed")]
         assert sum(map(sum, counts)) == len(is_open)
+
+
+@pytest.mark.parametrize("seed", FEWER)
+def test_the_table_of_events_says_what_their_bytes_say(seed: int) -> None:
+    """Headers, metrics and sinks go by the table; ids stand beside the events as they are before JSON escapes them."""
+    this = case(seed)
+    for partition, log in enumerate(this.logs):
+        if not log:
+            continue
+        effects = this.machine(partition).apply(batch_of(log))
+        broker_ts_ms = {message.offset: message.broker_ts_ms for message in log}
+        for events in (effects.alerts, effects.price_changes):
+            for row, value in zip(events.table, events.values(), strict=True):
+                event = json.loads(value)
+                assert events.data[row["id_start"] : row["id_end"]].tobytes().decode() == event["event_id"]
+                assert row["code"].decode() == event["code"]
+                assert format_ms(int(row["at_ms"])) == event["at"]
+                trigger = event["position"] if "position" in event else event["evidence"][0]
+                assert row["offset"] == trigger["offset"]
+                assert row["broker_ts_ms"] == broker_ts_ms[trigger["offset"]]
+                if "kind" not in event:
+                    assert row["kind"] == 255
+                    continue
+                assert KINDS[row["kind"]] == event["kind"]
+                assert CHANGES[row["change"]] == event["change"]
+                assert BANDS[row["band"]] == (event["band"] or "none")
+                assert BANDS[row["previous_band"]] == (event["previous_band"] or "none")
+                assert PROVINCE_CODES[row["province"]] == event["province"]
 
 
 # --- packing ----------------------------------------------------------------------------------------------------------
