@@ -33,6 +33,8 @@ from streams.layout import (
 )
 from streams.pools import (
     ENOUGH,
+    SHORT_EXTRAS,
+    SHORT_WINDOW,
     add_code,
     add_order,
     extra_for,
@@ -328,18 +330,34 @@ def read_order(s: State, scratch: State, scratch_raw: Raw, start: int, end: int,
     order.applied_line = read.applied_line
 
 
+@njit(cache=True)
+def short_for_row(s: State, scratch: State, scratch_raw: Raw, end: int, is_code: bool) -> int:
+    """Returns ENOUGH, or which pool has no room for the row ``data[end:]``: one code's row may need a lot at once."""
+    short = short_pool(s)
+    if short != ENOUGH or not is_code:
+        return short
+    copy_in(scratch_raw.codes[0], s.data, end + 1)
+    read = scratch.codes[0]
+    meta = s.meta[0]
+    if meta.extras + read.listing_count > s.extras.size:
+        return SHORT_EXTRAS
+    if meta.window + read.oldest > s.window.size:
+        return SHORT_WINDOW
+    return ENOUGH
+
+
 @njit(cache=True, nogil=True)
 def read_rows(s: State, raw: Raw, scratch: State, scratch_raw: Raw, spans: Any, first: int, only_lost: bool) -> int:
     """Takes rows read from the state topic, ``spans[first:]`` over ``s.data``; returns where it stopped for room."""
     for i in range(first, spans.shape[0]):
         start = spans[i, 0]
         end = spans[i, 1]
-        s.meta[0].short = short_pool(s)
-        if s.meta[0].short != ENOUGH:
-            return i
         slash = start
         while slash < end and s.data[slash] != SLASH:
             slash += 1
+        s.meta[0].short = short_for_row(s, scratch, scratch_raw, end, slash == end)
+        if s.meta[0].short != ENOUGH:
+            return i
         if slash == end:
             read_code(s, raw, scratch, scratch_raw, start, end, only_lost)
         else:

@@ -177,7 +177,7 @@ def grow_listings(s: State) -> State:
 def grow_extras(s: State) -> State:
     """Makes room for more extras."""
     used = int(s.meta[0].extras)
-    room = more(used)
+    room = more(s.extras.size)
     return s.replace(
         extras=larger(s.extras, used, room), waiting=larger(s.waiting, used, room), held=larger(s.held, used, room)
     )
@@ -211,7 +211,7 @@ def grown(s: State, short: int) -> State:
     if short == SHORT_EXTRAS:
         return grow_extras(s)
     if short == SHORT_WINDOW:
-        return s.replace(window=larger(s.window, int(meta.window), more(int(meta.window))))
+        return s.replace(window=larger(s.window, int(meta.window), more(s.window.size)))
     if short == SHORT_MOVED:
         return s.replace(moved=larger(s.moved, int(meta.moved), more(int(meta.moved))))
     if short == SHORT_ORDERS:

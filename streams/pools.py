@@ -14,8 +14,8 @@ from streams.layout import NEVER_MS, NONE, PROVINCE_COUNT, Rows
 from streams.state import State
 
 MIXER: Final = 1_327_217_881
-ALERTS_PER_STEP: Final = 4 * PROVINCE_COUNT + 2
-"""Each hold ends and another opens, each adjustment changes and is overdue, each ceiling: and room to spare."""
+ALERTS_PER_STEP: Final = 5 * PROVINCE_COUNT + 2
+"""Each province's hold opens and ends, its adjustment changes and is overdue, its ceiling; and an order's bargain."""
 EVIDENCE_PER_STEP: Final = ALERTS_PER_STEP * (PROVINCE_COUNT + 2)
 NAMED_PER_STEP: Final = ALERTS_PER_STEP * PROVINCE_COUNT
 ARENA_PER_STEP: Final = 256
