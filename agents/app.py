@@ -1,6 +1,7 @@
 """Makes the Faust apps: one agent over batches, acks by hand, no tables, no web server, no topics of Faust's own."""
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
@@ -21,6 +22,9 @@ _log = structlog.get_logger("app")
 
 _A_LONG_TIME_S: Final = 86_400.0
 """For timeouts of Faust that would end a recovery that works; the watchdog looks at progress instead."""
+
+_STOP_S: Final = 1.0
+"""For leaving the group and closing connections; a member that does not leave is missed after its session."""
 
 Handle = Callable[[Chunk, int, Callable[[], object]], Awaitable[None]]
 """Takes a chunk, the generation of the group in which it was handed over, and its ack."""
@@ -113,7 +117,8 @@ async def run_app(app: App, *, stop: asyncio.Event, before_stop: Callable[[], Aw
         if crashed.done():
             raise app.crash_reason or RuntimeError("the stream ended")
         await before_stop()
-        await app.stop()
+        with contextlib.suppress(TimeoutError):  # all that matters is done
+            await asyncio.wait_for(app.stop(), _STOP_S)
     finally:
         for task in (started, crashed, stopping):
             task.cancel()

@@ -2,16 +2,16 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
-import numpy as np
 import structlog
 from faust.types import TP
 
-from agents import logs, metrics, record_batches
+from agents import logs, metrics
 from agents.app import App, Tasks, exit_code, make_app, run_app, stop_on_signals, tps_of
 from agents.clients import new_producer, new_reader
 from agents.feeds import Feeds
@@ -21,20 +21,16 @@ from agents.record_batches import Chunk
 from agents.sinks import KafkaWriter, Sinks
 from agents.state_topic import KafkaStateStore
 from agents.status import Status
+from agents.warm_up import warm_up
 from agents.watchdog import Watchdog
 from config.settings import Settings
 from config.topics import FEEDS
-from schemas.batches import Batch, Effects
-from schemas.columns import MESSAGE
+from schemas.batches import Effects
 
 _log = structlog.get_logger("worker")
 
 _SMALL_BYTES: Final = 64_000
 """A batch below this is applied at once; a thread would cost more than it overlaps."""
-_WARM_LINE: Final = (
-    b'{"type":"quote","code":"C%026d","province":"%s","at":1,"price":"1.5","supplier":"91310000MA1FL00001","add":1}'
-)
-"""Of 40 codes some belong to partition 0, however many there are; the others become dead letters, which is as well."""
 _END_OFFSETS_S: Final = 5.0
 _STATUS_S: Final = 1.0
 
@@ -97,7 +93,9 @@ class Worker:
         """Works until ``stop`` is set; raises the first fault of any part."""
         port = metrics.serve(self._metrics, self._settings.metrics_host, self._settings.metrics_port)
         _log.info("metrics", url=f"http://{self._settings.metrics_host}:{port}/metrics")
-        await asyncio.get_running_loop().run_in_executor(self._threads, warm_up, self._new_machine)
+        await asyncio.get_running_loop().run_in_executor(
+            self._threads, warm_up, self._new_machine, self._settings.partitions
+        )
         await self._producer.start()
         self._watchdog.start()
         self._tasks.spawn(self._watch())
@@ -144,9 +142,10 @@ class Worker:
     async def _drain(self) -> None:
         self._closing = True
         self._app.batches.stop_flow()
+        began = time.monotonic()
         done = await self._feeds.release(set(self._feeds.owned))
         await self._app.batches.commit()
-        _log.info("drained", complete=done)
+        _log.info("drained", complete=done, seconds=round(time.monotonic() - began, 3))
 
     async def _watch(self) -> None:
         """Tells the watchdog how far the work is, by our own count and by what the broker says waits."""
@@ -175,17 +174,3 @@ class Worker:
             with contextlib.suppress(Exception):
                 fetched = self._app.batches.highwater(TP(FEEDS.name, number)) or 0
                 progress.highwater = max(progress.highwater, fetched, ends.get(number, 0))
-
-
-def warm_up(new_machine: NewMachine) -> None:
-    """Compiles all kernels, or loads them from the cache, before the first record comes."""
-    record_batches.compile_kernels()
-    lines = [_WARM_LINE % (code, province) for code in range(40) for province in (b"320000", b"330000")]
-    value = b"\n".join([*lines, b"{", b'{"type":"tick","at":1000}'])
-    messages = np.zeros(1, MESSAGE)
-    messages["end"] = len(value)
-    machine = new_machine(0)
-    machine.apply(Batch(0, np.frombuffer(value, np.uint8), messages))
-    rows = machine.checkpoint(1)
-    raw = rows.data.tobytes()
-    new_machine(0).restore((raw[start:middle], raw[middle:end]) for start, middle, end in rows.spans.tolist())

@@ -15,7 +15,7 @@ import pytest
 from agents.machines import MachineLike, NewMachine, real_machines
 from agents.sinks import Messages
 from agents.state_topic import KafkaStateStore
-from agents.worker import warm_up
+from agents.warm_up import warm_up
 from config.topics import ALERTS, DEAD_LETTERS, FEEDS, PRICE_CHANGES
 from schemas.batches import Batch, Effects, Run
 from tests.agents.fake_machine import FakeMachine
@@ -186,7 +186,7 @@ def test_a_worker_killed_three_times_loses_nothing(machine: str, tmp_path: Path)
     print(f"seed {seed}")
     rng = random.Random(seed)
     case = fake_case(rng) if machine == "fake" else real_case(rng, tmp_path)
-    warm_up(case.new_machine)  # the workers load from the cache what is compiled here
+    warm_up(case.new_machine, PARTITIONS)  # the workers load from the cache what is compiled here
     with Cluster.make(checkpoint_s=0.3, **case.options) as cluster:
 
         async def scene() -> None:
