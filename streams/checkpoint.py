@@ -187,7 +187,7 @@ def write_codes(s: State, raw: Raw, scratch: State, scratch_raw: Raw, rows: Any,
         spans[i, 0] = at
         for j in range(code.code_length):
             out[at + j] = code.code[j]
-        at += code.code_length
+        at += int64(code.code_length)
         spans[i, 1] = at
         at = write_code(s, raw, scratch, scratch_raw, rows[i], out, at)
         spans[i, 2] = at
@@ -203,7 +203,7 @@ def write_orders(s: State, scratch: State, scratch_raw: Raw, rows: Any, out: Any
         spans[i, 0] = at
         for j in range(code.code_length):
             out[at + j] = code.code[j]
-        at += code.code_length
+        at += int64(code.code_length)
         out[at] = SLASH
         for j in range(6):
             out[at + 1 + j] = PROVINCE_DIGITS[order.province, j]
@@ -211,7 +211,7 @@ def write_orders(s: State, scratch: State, scratch_raw: Raw, rows: Any, out: Any
         at += ORDER_KEY_EXTRA
         for j in range(order.id_length):
             out[at + j] = s.arena[order.id_start + j]
-        at += order.id_length
+        at += int64(order.id_length)
         spans[i, 1] = at
         out[at] = ROW_VERSION
         scratch.orders[0] = order

@@ -38,7 +38,7 @@ def put_bytes(out: Any, at: int, source: Any, start: int, length: int) -> int:
     """Writes some bytes as they are."""
     for i in range(length):
         out[at + i] = source[start + i]
-    return at + length
+    return at + int64(length)
 
 
 @njit(cache=True)

@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.streams.logs import GOLDEN_LOGS, by_code, golden, known_kinds, replay
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,7 +12,6 @@ LOGS = [folder for folder in GOLDEN_LOGS if folder.parent.name == "golden"] + GO
 """The small ones, and two of those that have everything: without the compiler a record takes milliseconds."""
 
 
-@pytest.mark.xfail(reason="checkpoint.write_codes and json_bytes.put_bytes add lengths as uint8, which wrap")
 def test_golden_logs_without_compiler() -> None:
     """One process for all logs: it runs this module's main. A number that wraps is an error."""
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
