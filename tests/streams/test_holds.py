@@ -394,6 +394,18 @@ def test_a_price_won_in_procurement_corroborates() -> None:
     assert log.quote("51", 105, kind="selected")[0] == "price_hold resolved corroborated 44 -"
 
 
+def test_a_released_price_replaces_its_provinces_older_one_even_if_no_reference_moves() -> None:
+    log = market()
+    assert log.quote("44", 1100, kind="filed") == ["price_adjustment opened new_listing 44 yellow"]
+    log.ceiling("44", 1050)
+    log.quote("44", 100, kind="filed")
+    assert log.quote("51", 108, kind="filed") == [
+        "price_hold resolved corroborated 44 -",
+        "price_adjustment resolved own_price_fell 44 -",
+        "ceiling_breach resolved own_price_fell 44 -",
+    ]
+
+
 @pytest.mark.parametrize(("price", "near"), [("528", True), ("528.0001", False)])
 def test_a_price_that_falls_near_a_hold_corroborates(price: str, near: bool) -> None:
     log = market()

@@ -135,6 +135,14 @@ def test_min_sources(rules: Rules, expected: tuple[str, str] | None) -> None:
     assert reference(linked(rules, p31=1000, p32=1100, p33=1200)) == expected
 
 
+def test_min_sources_counts_the_dearer_ones_too() -> None:
+    log = Timeline({"default": {"min_sources": 3}})
+    log.quotes(p32=1000, p33=1050, p34=1060)
+    assert log.quote("37", 1100, kind="filed") == ["price_adjustment opened new_listing 37 yellow"]
+    assert log.quote("34", status="withdrawn") == ["price_adjustment resolved reference_rose 37 -"]
+    assert log.quote("34", 1070) == ["price_adjustment opened reference_fell 37 yellow"]
+
+
 def test_without_sources_there_is_no_reference_even_if_none_are_asked_for() -> None:
     assert linked({"min_sources": 0}) is None
 
