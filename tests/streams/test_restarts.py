@@ -1,9 +1,11 @@
 """Restarts told step by step: what a checkpoint must hold, and what is not done twice (see test_properties for any log)."""
 
+import pytest
+
 from streams.machine import Machine
 from streams.partition_row import PARTITION_KEY
 from tests.streams.logs import Pairs, pairs_of, policy_of, run
-from tests.streams.timeline import CODE, DAY, SECOND, Timeline
+from tests.streams.timeline import CODE, DAY, OTHER_CODE, SECOND, Timeline
 
 
 def saved(log: Timeline) -> Pairs:
@@ -111,3 +113,41 @@ def test_timers_ring_after_a_restart() -> None:
     ]
     assert len(run(machine, log.messages[-1:]).alerts) == 5
     assert machine.rows() == log.machine.rows()
+
+
+def test_an_older_checkpoint_that_comes_late_turns_nothing_back() -> None:
+    """A worker that lost its partition may still write: its rows and its partition row are older."""
+    log = Timeline()
+    log.quotes(p32=1000, p37=1100)
+    first = saved(log)
+    log.quote("37", 1000)
+    second = saved(log)
+    machine = Machine(0, 1, policy_of({}))
+    assert machine.restore([*first, *second, *first]) == log.position[0] + 1
+    assert machine.clock_ms == log.machine.clock_ms
+    assert machine.rows() == log.machine.rows()
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        "listings",
+        "window",
+        "moved",
+        pytest.param("extras", marks=pytest.mark.xfail(reason="forget_code gives no extras back")),
+    ],
+)
+def test_older_versions_of_a_row_leave_nothing_behind(pool: str) -> None:
+    """A topic may hold thousands of a busy code's versions before it is compacted."""
+    log = Timeline()
+    versions: Pairs = []
+    for number in range(20):
+        for province in ("32", "37"):
+            log.quote(province, 1000 + number)
+            log.ceiling(province, 2000 + number)
+        log.item(moved_to=OTHER_CODE)
+        log.item()
+        versions += saved(log)
+    machine = restarted(*versions)
+    assert machine.rows() == log.machine.rows()
+    assert int(machine._state.meta[0][pool]) <= 2 * int(log.machine._state.meta[0][pool])
