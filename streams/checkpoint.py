@@ -40,6 +40,7 @@ from streams.pools import (
     extra_for,
     find_code,
     find_order,
+    free_extra,
     free_window,
     is_behind,
     short_pool,
@@ -228,6 +229,10 @@ def write_orders(s: State, scratch: State, scratch_raw: Raw, rows: Any, out: Any
 def forget_code(s: State, row: int) -> None:
     """Gives back what hangs on a code's row, before another version of the row takes its place."""
     code = s.codes[row]
+    for i in range(code.listing_count):
+        extra = s.listings[code.listings + i].extra
+        if extra >= 0:
+            free_extra(s, extra)
     if code.listings >= 0:
         s.listings[code.listings].extra = s.meta[0].free_listings[code.listing_room]
         s.meta[0].free_listings[code.listing_room] = code.listings

@@ -107,6 +107,7 @@ def new_state() -> State:
     meta = state.meta[0]
     meta.policy_at_ms = NONE
     meta.free_window = NONE
+    meta.free_extra = NONE
     meta.free_listings[:] = NONE
     return state
 

@@ -177,6 +177,7 @@ META: Final = np.dtype(
         ("arena", "i8"),
         ("timers", "i8"),
         ("free_window", "i8"),
+        ("free_extra", "i8"),
         ("free_listings", "i4", (PROVINCE_COUNT + 1,)),  # by room of the block
         ("dirty", "i8"),
         ("dirty_orders", "i8"),

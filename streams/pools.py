@@ -243,8 +243,12 @@ def extra_for(s: State, at: int) -> int:
     if listing.extra >= 0:
         return int64(listing.extra)
     meta = s.meta[0]
-    extra = meta.extras
-    meta.extras += 1
+    extra = meta.free_extra
+    if extra >= 0:
+        meta.free_extra = s.extras[extra].ceiling_offset
+    else:
+        extra = meta.extras
+        meta.extras += 1
     made = s.extras[extra]
     made.marks = 0
     made.ceiling_at_ms = ABSENT
@@ -259,6 +263,13 @@ def extra_for(s: State, at: int) -> int:
     made.hold_revision = 0
     listing.extra = extra
     return int64(extra)
+
+
+@njit(cache=True)
+def free_extra(s: State, extra: int) -> None:
+    """Gives an extra back; free ones are linked by their ``ceiling_offset``."""
+    s.extras[extra].ceiling_offset = s.meta[0].free_extra
+    s.meta[0].free_extra = extra
 
 
 @njit(cache=True)

@@ -134,7 +134,7 @@ def test_an_older_checkpoint_that_comes_late_turns_nothing_back() -> None:
         "listings",
         "window",
         "moved",
-        pytest.param("extras", marks=pytest.mark.xfail(reason="forget_code gives no extras back")),
+        "extras",
     ],
 )
 def test_older_versions_of_a_row_leave_nothing_behind(pool: str) -> None:
