@@ -3,15 +3,17 @@
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 WORKERS ?= 0
+SEEDS ?= 1
+PYTEST ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench clean
+.PHONY: help setup run test test-kafka check format bench clean
 
 help: ## Says what there is.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Makes .venv with exactly what uv.lock says; does nothing where it is up to date.
 
@@ -31,6 +33,9 @@ test: setup ## The fast tests, then those with a broker, a Redis and a browser o
 	$(BIN)/pytest -q -n $(WORKERS)
 	$(BIN)/pytest -q -m integration
 
+test-kafka: setup ## Tests on a real Apache Kafka, with kills, bounces and rebalances; needs Java 17 and Maven. SEEDS=10 kills ten times.
+	SEEDS=$(SEEDS) $(BIN)/pytest -q -m kafka tests/kafka $(PYTEST)
+
 check: setup ## Format, lint, types.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -43,6 +48,7 @@ format: setup ## Puts the source into the shape that check wants.
 bench: setup ## Throughput and latency on this machine; writes load_tests/results/latest.json.
 	$(BIN)/python -m load_tests.bench
 
-clean: ## Removes what the others made.
-	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+clean: ## Removes what the others made, but for what Kafka keeps in .cache/kafka-data.
+	find .cache -mindepth 1 -maxdepth 1 ! -name kafka-data -exec rm -rf {} + 2>/dev/null || true
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

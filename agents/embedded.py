@@ -186,7 +186,7 @@ def _start(name: str, command: Callable[[int], list[str]], port: int) -> Child:
             stdout=output,
             stderr=output,
             env=_clean_environment(),
-            preexec_fn=_die_with_parent(),  # noqa: PLW1509  it only calls prctl
+            preexec_fn=die_with_parent(),  # noqa: PLW1509  it only calls prctl
             start_new_session=True,  # Ctrl-C goes to the parent, which stops them in order
         )
         child = Child(name, at, process, output)
@@ -208,7 +208,7 @@ def _clean_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in kept if name in os.environ}
 
 
-def _die_with_parent() -> Callable[[], None] | None:
+def die_with_parent() -> Callable[[], None] | None:
     """Returns what a child calls between fork and exec, so that the kernel ends it when its parent is gone."""
     if not sys.platform.startswith("linux"):
         return None

@@ -95,7 +95,10 @@ def _kafka(bootstrap: str | None) -> Iterator[Finding]:
                 yield Finding("Kafka", "ok", f"{bootstrap} accepts connections")
         except (OSError, ValueError) as error:
             yield Finding("Kafka", "missing", f"{bootstrap}: {error}", "start the broker, or say its host:port")
-    remedy = "docker compose up starts a real Kafka; `pricelink run --kafka HOST:PORT` uses one that runs"
+    remedy = (
+        "`pricelink run --kafka` starts an Apache Kafka where there are Java 17 and Maven, `docker compose up` where there "
+        "is Docker; `pricelink run --kafka HOST:PORT` uses one that runs"
+    )
     try:
         yield Finding("embedded broker", "ok", f"{broker_binary()}: for demos and tests, keeps nothing")
     except EmbeddedUnavailable:

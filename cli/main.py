@@ -1,9 +1,10 @@
 """The command line. Each command imports what it needs when it runs, so that `--help` answers at once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+from typer.core import TyperCommand
 
 app = typer.Typer(
     name="pricelink",
@@ -26,6 +27,23 @@ PIPED_COLUMNS = 160
 KafkaOption = Annotated[str, typer.Option("--kafka", metavar="HOST:PORT", help="Broker.", envvar="PRICELINK_BOOTSTRAP")]
 
 
+OWN_KAFKA: Final = "own"
+"""What `--kafka` means where no broker's address follows it."""
+
+
+class _RunCommand(TyperCommand):
+    """`--kafka` may stand alone; typer knows no option whose value may be left out."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Puts in the value that was left out."""
+        completed: list[str] = []
+        for argument, following in zip(args, [*args[1:], "-"], strict=True):
+            completed.append(argument)
+            if argument == "--kafka" and following.startswith("-"):
+                completed.append(OWN_KAFKA)
+        return super().parse_args(ctx, completed)
+
+
 def _say(text: str) -> None:
     typer.echo(text, err=True)
 
@@ -35,7 +53,7 @@ def _fail(text: str) -> typer.Exit:
     return typer.Exit(BAD_INPUT)
 
 
-@app.command()
+@app.command(cls=_RunCommand)
 def run(
     port: Annotated[
         int | None,
@@ -44,7 +62,15 @@ def run(
     workers: Annotated[int, typer.Option(help="Worker processes that share the partitions.", min=1, max=64)] = 1,
     partitions: Annotated[int, typer.Option(help="Of topic feeds; never changed afterwards.", min=1, max=1000)] = 4,
     kafka: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Use this Kafka, not the embedded broker.")
+        str | None,
+        typer.Option(
+            metavar="[HOST:PORT]",
+            help="Use this Kafka, not the embedded broker. Without HOST:PORT: one of its own, which keeps its data.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of its own Kafka's data. Default: .cache/kafka-data of a checkout.", file_okay=False),
     ] = None,
     redis: Annotated[str | None, typer.Option(metavar="URL", help="Use this Redis, not one of our own.")] = None,
     policy: Annotated[Path | None, typer.Option(help="Policy file.", exists=True, dir_okay=False)] = None,
@@ -54,10 +80,16 @@ def run(
     logs: Annotated[Path | None, typer.Option(help="Folder of the processes' logs.", file_okay=False)] = None,
 ) -> None:
     """Run everything on this machine: broker, Redis, worker, clock, page, simulated market. Ctrl-C stops it."""
+    from agents.real_kafka import default_data
     from cli.run import RunOptions
     from cli.run import run as run_tree
 
-    options = RunOptions(port, workers, kafka, redis, partitions, policy, market, rate, seed, logs)
+    if data is not None and kafka != OWN_KAFKA:
+        raise _fail("--data is for --kafka without HOST:PORT")
+    own = (data or default_data()) if kafka == OWN_KAFKA else None
+    options = RunOptions(
+        port, workers, None if own else kafka, own, redis, partitions, policy, market, rate, seed, logs
+    )
     raise typer.Exit(run_tree(options, _say))
 
 

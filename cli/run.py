@@ -19,6 +19,7 @@ from kafka.errors import KafkaError
 
 from agents import exits
 from agents.embedded import Child, EmbeddedUnavailable, free_port, start_broker, start_redis
+from agents.real_kafka import RealKafka
 from agents.topics import WrongPartitions
 from agents.topics import apply as apply_topics
 from cli.processes import Child as KeptChild
@@ -33,18 +34,27 @@ PAGE_S: Final = 60.0
 RUNS_KEPT: Final = 5
 """Runs whose logs are kept."""
 USUAL_PORT: Final = 8000
+SESSION_S: Final = 3.0
+"""A worker that is silent for so long counts as dead; our own Kafka allows less than others do."""
 _ANSWER_S: Final = 2.0
 _SERVICES, _STREAM, _SOURCES = range(3)
 """Stages of the tree: the sources stop first, then the stream, then what it writes to and is looked at with."""
 
+Service = Child | RealKafka
+"""A broker or a Redis of our own."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What `pricelink run` was asked for. ``port`` None: the usual one, or a free one where that is taken."""
+    """What `pricelink run` was asked for. ``port`` None: the usual one, or a free one where that is taken.
+
+    ``kafka``: the address of a broker that runs; ``own_kafka``: the data folder of one to be started here.
+    """
 
     port: int | None = None
     workers: int = 1
     kafka: str | None = None
+    own_kafka: Path | None = None
     redis: str | None = None
     partitions: int = 4
     policy: Path | None = None
@@ -83,10 +93,10 @@ def run(options: RunOptions, say: Callable[[str], None]) -> int:
     logs = options.logs or _new_logs_folder()
     logs.mkdir(parents=True, exist_ok=True)
     tree = ProcessTree(logs, say, frozenset({exits.CONFIG}))
-    embedded: list[Child] = []
+    embedded: list[Service] = []
     with _signals() as stop:
         try:
-            settings = _settings(options, embedded)
+            settings = _settings(options, embedded, say)
             apply_topics(settings)
             return _watch(tree, _Tree(tree, options, settings, say), embedded, stop, say)
         except (EmbeddedUnavailable, WrongPartitions) as error:
@@ -113,10 +123,14 @@ def _new_logs_folder() -> Path:
     return root / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
 
 
-def _settings(options: RunOptions, embedded: list[Child]) -> Settings:
-    """Starts the embedded broker and Redis that are needed, into ``embedded``, and says where everything is."""
+def _settings(options: RunOptions, embedded: list[Service], say: Callable[[str], None]) -> Settings:
+    """Starts the broker and Redis that are needed, into ``embedded``, and returns where everything is."""
     chosen: dict[str, object] = {"partitions": options.partitions, "gateway_port": _page_port(options.port)}
-    if options.kafka is None:
+    if options.own_kafka is not None:
+        say(f"Starting Kafka; its data is in {options.own_kafka}, and stays there.")
+        embedded.append(kafka := RealKafka(options.own_kafka).start())
+        chosen |= {"broker_kind": "kafka", "bootstrap": kafka.bootstrap, "session_timeout_s": SESSION_S}
+    elif options.kafka is None:
         embedded.append(broker := start_broker())
         chosen |= {"broker_kind": "embedded", "bootstrap": f"127.0.0.1:{broker.port}"}
     else:
@@ -206,7 +220,7 @@ class _Tree:
 
 
 def _watch(
-    tree: ProcessTree, run_tree: _Tree, embedded: list[Child], stop: _StopFlag, say: Callable[[str], None]
+    tree: ProcessTree, run_tree: _Tree, embedded: list[Service], stop: _StopFlag, say: Callable[[str], None]
 ) -> int:
     run_tree.start()
     while not stop.is_set:
@@ -214,6 +228,10 @@ def _watch(
         if (child := tree.given_up) is not None:
             return child.exit_code or exits.BUG
         if gone := next((child for child in embedded if not child.alive), None):
+            if isinstance(gone, RealKafka):
+                say(f"Kafka ended; starting it again. Its log: {gone.log}")
+                gone.start()
+                continue
             say(f"The embedded {gone.name} ended, and what it held is gone: {gone.said() or 'it said nothing'}")
             return exits.INFRASTRUCTURE
         time.sleep(LOOK_S)

@@ -23,11 +23,11 @@ READY_S = 240.0
 class Run:
     """A `pricelink run` under test."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, *options: str, **environment: str) -> None:
         self.said = logs / "said"
-        command = [sys.executable, "-m", "cli", "run", "--port", "0", "--rate", "100", "--logs", str(logs)]
+        command = [sys.executable, "-m", "cli", "run", "--port", "0", "--rate", "100", "--logs", str(logs), *options]
         with self.said.open("wb") as output:
-            self.process = subprocess.Popen(command, stdout=output, stderr=output)
+            self.process = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **environment})
 
     def text(self) -> str:
         return self.said.read_text()
