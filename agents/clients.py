@@ -48,7 +48,17 @@ def new_reader(settings: Settings) -> Any:
 def quieten_clients() -> None:
     """Sets the client libraries' loggers to warnings: they build every debug record, even one nobody sees.
 
-    mode names a service's logger after the module of its class, so that two of ours are among them.
+    mode names a service's logger after the module of its class, so that some of ours are among them.
     """
-    for name in ("aiokafka", "kafka", "faust", "mode", "asyncio", "agents.app", "agents.batch_transport"):
+    for name in (
+        "aiokafka",
+        "kafka",
+        "faust",
+        "mode",
+        "asyncio",
+        "agents.app",
+        "agents.batch_transport",
+        "agents.scorecards",
+        "agents.score_tables",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)

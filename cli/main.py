@@ -125,6 +125,15 @@ def read_model(
 
 
 @app.command()
+def scorecards() -> None:
+    """Count alerts by supplier, institution and province, and suggest a step for each."""
+    from agents.scorecards import run as run_scorecards
+    from config.settings import settings
+
+    raise typer.Exit(run_scorecards(settings()))
+
+
+@app.command()
 def gateway() -> None:
     """Serve HTTP: feeds in, queries, the live stream of alerts, the page."""
     from agents import logs

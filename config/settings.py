@@ -10,6 +10,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _DEFAULT_POLICY: Final = Path(__file__).resolve().parent / "policy.json"
+_DEFAULT_SCORE_RULES: Final = Path(__file__).resolve().parent / "scorecards.json"
 
 BrokerKind = Literal["embedded", "kafka"]
 
@@ -33,6 +34,7 @@ class Settings(BaseSettings):
     ssl_ca_file: Path | None = None
     worker_group: str = "pricelink-worker"
     read_model_group: str = "pricelink-read-model"
+    scorecards_group: str = "pricelink-scorecards"
     session_timeout_s: float | None = Field(default=None, gt=0)
     request_timeout_s: float = Field(default=30.0, gt=0)
     compression: Literal["none", "lz4"] | None = None
@@ -60,6 +62,10 @@ class Settings(BaseSettings):
     """SIGTERM and rebalances: at most so long for the last checkpoint."""
     stall_s: float = Field(default=60.0, gt=0)
     """The watchdog ends a process that lags and makes no progress for so long."""
+
+    # Second stages
+    scorecards_file: Path = _DEFAULT_SCORE_RULES
+    """Thresholds of the scorecards' suggested steps, and of the inspection list."""
 
     # Around it
     instance: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")

@@ -55,5 +55,28 @@ STATE: Final = Topic(
         "max.message.bytes": str(_LARGEST_MESSAGE),
     },
 )
+_COMPACTED: Final = {
+    "cleanup.policy": "compact",
+    "min.cleanable.dirty.ratio": "0.3",
+    "segment.ms": "3600000",
+    "max.message.bytes": str(_LARGEST_MESSAGE),
+}
+_PASSING: Final = {
+    "cleanup.policy": "delete",
+    "retention.ms": str(7 * _DAY_MS),
+    "max.message.bytes": str(_LARGEST_MESSAGE),
+}
 
-TOPICS: Final = (FEEDS, ALERTS, PRICE_CHANGES, DEAD_LETTERS, STATE)
+SCORECARDS: Final = Topic("scorecards", "the latest card of each supplier, institution and province", _COMPACTED)
+SCORES_BY: Final = {
+    owner: Topic(f"scorecards.by-{owner}", f"alert events keyed by {owner}, on their way to the scorecards", _PASSING)
+    for owner in ("province", "supplier", "institution")
+}
+SCORE_ROWS: Final = {
+    owner: Topic(f"scorecards.{owner}-rows", f"changelog of the scorecards' table by {owner}", _COMPACTED)
+    for owner in ("province", "supplier", "institution")
+}
+
+TOPICS: Final = (
+    FEEDS, ALERTS, PRICE_CHANGES, DEAD_LETTERS, STATE, SCORECARDS, *SCORES_BY.values(), *SCORE_ROWS.values(),
+)  # fmt: skip

@@ -57,6 +57,7 @@ class Cluster:
             redis_url=f"redis://127.0.0.1:{children[0].port}/0",
             worker_group=f"worker{group}",
             read_model_group=f"read-model{group}",
+            scorecards_group=f"scorecards{group}",
             **where,
             **options,
         )
@@ -101,6 +102,13 @@ class Cluster:
             f"import sys; from agents.read_model import run; from config.settings import settings; "
             f"sys.exit(run(settings(), rebuild={rebuild}))",
             "r",
+        )
+
+    def start_process(self, module: str, name: str) -> subprocess.Popen[bytes]:
+        """Starts a process whose module has ``run(settings)``."""
+        return self.start(
+            f"import sys; from {module} import run; from config.settings import settings; sys.exit(run(settings()))",
+            name,
         )
 
 
