@@ -1,10 +1,13 @@
 """The command line. Each command imports what it needs when it runs, so that `--help` answers at once."""
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from config.settings import Settings
 
 app = typer.Typer(
     name="pricelink",
@@ -17,6 +20,8 @@ topics_app = typer.Typer(help="The topics in Kafka.", no_args_is_help=True)
 log_app = typer.Typer(help="The log, topic feeds.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 app.add_typer(log_app, name="log")
+keys_app = typer.Typer(help="API keys of the gateway.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
 
 BAD_INPUT = 2
 """Exit code of a command that could not use what it was given; a process that lost its surroundings ends with others."""
@@ -137,12 +142,13 @@ def scorecards() -> None:
 def gateway() -> None:
     """Serve HTTP: feeds in, queries, the live stream of alerts, the page."""
     from agents import logs
+    from agents.clients import new_producer
     from config.settings import settings
     from gateway.server import run as run_gateway
 
     logs.set_up(settings(), "gateway")
     try:
-        run_gateway(settings())
+        run_gateway(settings(), new_producer)
     except OSError as error:
         raise _fail(
             f"cannot listen on {settings().gateway_host}:{settings().gateway_port}: {error.strerror}"
@@ -285,6 +291,78 @@ def log_dump(
         dump_command(kafka, topic, partition, out)
     except LogFault as fault:
         raise _fail(str(fault)) from fault
+
+
+EmbeddedOption = Annotated[bool, typer.Option("--embedded", help="The broker is the one that `pricelink run` started.")]
+
+
+def _settings_of(kafka: str, *, embedded: bool) -> "Settings":
+    from config.settings import settings
+
+    return settings().model_copy(update={"bootstrap": kafka} | ({"broker_kind": "embedded"} if embedded else {}))
+
+
+@keys_app.command("create")
+def keys_create(
+    supplier: Annotated[str | None, typer.Option(metavar="USCC", help="Social credit code: events and prices.")] = None,
+    province: Annotated[str | None, typer.Option(metavar="CODE", help="Six digits: feeds of this province.")] = None,
+    operator: Annotated[str | None, typer.Option(metavar="NAME", help="A desk: all feeds, catalogue, page.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="Only this; may be given again. Default: all it may.")] = None,
+    days: Annotated[int, typer.Option(help="Until it expires.")] = 365,
+    kafka: KafkaOption = "localhost:9092",
+    embedded: EmbeddedOption = False,
+) -> None:
+    """Make a key and show it, this once. An owner has at most two live ones, so that they can be changed in peace."""
+    from cli.keys import create
+    from cli.log_file import LogFault
+    from gateway.keys import KeyFault, owner_of
+
+    try:
+        owner = owner_of(supplier, province, operator)
+        key, token = create(_settings_of(kafka, embedded=embedded), owner, scope or (), days)
+    except (KeyFault, LogFault) as fault:
+        raise _fail(str(fault)) from fault
+    _say(f"Key {key.id} of {owner}, for {days} days: {', '.join(key.scopes)}. It is shown this once:")
+    typer.echo(token)
+
+
+@keys_app.command("list")
+def keys_list(
+    ended: Annotated[bool, typer.Option("--all", help="Also those that are expired or revoked.")] = False,
+    kafka: KafkaOption = "localhost:9092",
+    embedded: EmbeddedOption = False,
+) -> None:
+    """List the keys: whose, what they may, until when, when last used. The keys themselves are kept nowhere."""
+    from rich.console import Console
+
+    from cli.keys import all_keys, table_of
+    from cli.log_file import LogFault
+
+    chosen = _settings_of(kafka, embedded=embedded)
+    try:
+        table = table_of(chosen, all_keys(chosen).values(), ended=ended)
+    except LogFault as fault:
+        raise _fail(str(fault)) from fault
+    console = Console()
+    (console if console.is_terminal else Console(width=PIPED_COLUMNS)).print(table)
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `pricelink keys list` shows it.")],
+    kafka: KafkaOption = "localhost:9092",
+    embedded: EmbeddedOption = False,
+) -> None:
+    """End a key; every gateway knows within a second or so."""
+    from cli.keys import revoke
+    from cli.log_file import LogFault
+    from gateway.keys import KeyFault
+
+    try:
+        key = revoke(_settings_of(kafka, embedded=embedded), key_id)
+    except (KeyFault, LogFault) as fault:
+        raise _fail(str(fault)) from fault
+    _say(f"Key {key.id} of {key.owner} is revoked.")
 
 
 @app.command()

@@ -7,6 +7,7 @@ import orjson
 
 from cli.log_file import Message, batch_of
 from config import jit
+from schemas.packets import Sender, check_lines
 from schemas.policy import Policy, load_policy
 from streams.machine import Machine
 
@@ -28,6 +29,9 @@ def warm_up() -> str:
     raw, spans = saved.data.tobytes(), saved.spans.tolist()
     again = Machine(0, 1, policy)
     again.restore((raw[start:middle], raw[middle:end]) for start, middle, end in spans)
+    check_lines(
+        b"\n".join(orjson.dumps(line) for lines in _messages() for line in lines), 1, Sender(0, -1), _START_MS, 1
+    )
     jit.mark_warm()
     return f"Kernels are compiled ({time.perf_counter() - began_s:.1f} s)."
 

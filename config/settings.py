@@ -75,6 +75,18 @@ class Settings(BaseSettings):
     """Port of Prometheus metrics; 0 takes a free one and logs it."""
     gateway_host: str = "127.0.0.1"
     gateway_port: int = Field(default=8000, ge=0, le=65_535)
+    console_open: bool = False
+    """The page and what it reads need no key from whoever reaches the port. Else only from this host itself."""
+    profiles_folder: Path = Path("profiles")
+    """Mapping profiles of price lists: ``{province}.toml``, ``{province}-{name}.toml``."""
+    feeds_body_bytes: int = Field(default=256 << 20, ge=1 << 20)
+    """Largest body of records, as it reads when decompressed."""
+    feeds_list_bytes: int = Field(default=64 << 20, ge=1 << 20)
+    """Largest price list, as it is sent."""
+    feeds_in_flight_bytes: int = Field(default=64 << 20, ge=1 << 20)
+    """Lines that one gateway has read and the broker has not acknowledged; more are not taken (429)."""
+    feeds_answer_s: float = Field(default=20.0, gt=0)
+    """How long a body's last line may wait for the broker before the answer is 503."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 

@@ -77,6 +77,12 @@ SCORE_ROWS: Final = {
     for owner in ("province", "supplier", "institution")
 }
 
+KEYS: Final = Topic(
+    "pricelink.keys",
+    "API keys, hashed, by their id; every gateway reads it whole and follows it",
+    {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.3", "segment.ms": str(_DAY_MS)},
+)
+
 TOPICS: Final = (
-    FEEDS, ALERTS, PRICE_CHANGES, DEAD_LETTERS, STATE, SCORECARDS, *SCORES_BY.values(), *SCORE_ROWS.values(),
+    FEEDS, ALERTS, PRICE_CHANGES, DEAD_LETTERS, STATE, KEYS, SCORECARDS, *SCORES_BY.values(), *SCORE_ROWS.values(),
 )  # fmt: skip

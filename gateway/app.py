@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config.settings import Settings
-from gateway import pages, problems, queries, stream
+from gateway import access, feeds, pages, problems, queries, stream
 from gateway.sources import Sources
 
 CONTENT_POLICY: Final = (
@@ -28,30 +28,32 @@ DEFAULT_BANDS: Final = {"blue": 0, "yellow": 500, "red": 2000}
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, sources: Sources | None = None, *, connected: bool = True) -> FastAPI:
-    """Makes the app. ``sources``: other parts than the settings would make; ``connected``: whether to keep them going."""
-    parts = sources or Sources.of(settings)
+def create_app(settings: Settings, sources: Sources, *, connected: bool = True) -> FastAPI:
+    """Makes the app of these parts. ``connected``: whether to keep them going."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = asyncio.create_task(parts.run()) if connected else None
+        running = asyncio.create_task(sources.run()) if connected else None
         try:
             yield
         finally:
-            parts.hub.close()
+            sources.hub.close()
             if running:
                 running.cancel()
                 with suppress(asyncio.CancelledError):
                     await running
 
     app = FastAPI(title="pricelink", docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.state.sources = parts
+    app.state.sources = sources
     app.state.policy = known_policy(settings.policy_file)
     problems.install(app)
     app.add_middleware(_Headers)
-    app.include_router(stream.router)
-    app.include_router(queries.router)
-    app.include_router(pages.router)
+    app.include_router(feeds.router)
+    open_here = [Depends(access.console)]
+    app.include_router(stream.router, dependencies=open_here)
+    app.include_router(queries.router, dependencies=open_here)
+    app.include_router(pages.router, dependencies=open_here)
+    app.include_router(pages.probes)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     return app
 

@@ -20,6 +20,7 @@ WORDS: Final = STATIC / "words.json"
 LANGUAGES: Final = ("zh", "en")
 
 router = APIRouter()
+probes = APIRouter()
 templates: Final = Jinja2Templates(directory=HERE / "templates")
 
 
@@ -48,13 +49,13 @@ async def page(request: Request) -> Response:
     return templates.TemplateResponse(request, "page.html", context)
 
 
-@router.get("/healthz")
+@probes.get("/healthz")
 async def healthz() -> dict[str, str]:
     """Says that this process is alive."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", responses={503: {"description": "Redis or the broker is away"}})
+@probes.get("/readyz", responses={503: {"description": "Redis or the broker is away"}})
 async def readyz(request: Request) -> JSONResponse:
     """Says whether Redis and the broker can be reached: 200, or 503 with what is away."""
     sources = sources_of(request)

@@ -1,5 +1,7 @@
 """Errors as the HTTP interface tells them: what went wrong, where, and what to do about it."""
 
+from typing import Any
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -10,22 +12,35 @@ class Problem(Exception):
     """An answer that is an error.
 
     ``code``: a word for programs; ``what``: what happened; ``where``: the address, parameter or key it is about;
-    ``remedy``: what the reader can do.
+    ``remedy``: what the reader can do; ``headers``, ``more``: what else the answer has, in its head and body.
     """
 
-    def __init__(self, status: int, code: str, what: str, where: str, remedy: str) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        what: str,
+        where: str,
+        remedy: str,
+        headers: dict[str, str] | None = None,
+        more: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(what)
         self.status = status
         self.code = code
         self.what = what
         self.where = where
         self.remedy = remedy
+        self.headers = headers or {}
+        self.more = more or {}
 
     def response(self) -> JSONResponse:
         """Renders it."""
-        body = {"error": {"code": self.code, "what": self.what, "where": self.where, "remedy": self.remedy}}
-        headers = {"Retry-After": "2"} if self.status == 503 else None
-        return JSONResponse(body, self.status, headers)
+        body: dict[str, Any] = {
+            "error": {"code": self.code, "what": self.what, "where": self.where, "remedy": self.remedy}
+        }
+        headers = ({"Retry-After": "2"} if self.status in {429, 503} else {}) | self.headers
+        return JSONResponse(body | self.more, self.status, headers)
 
 
 def redis_away(redis_url: str, error: Exception) -> Problem:

@@ -12,6 +12,7 @@ import uvicorn
 
 from config.settings import Settings
 from gateway.app import create_app
+from gateway.feed_log import NewProducer
 from gateway.sources import Sources
 
 DRAIN_S: Final = 3
@@ -40,14 +41,14 @@ class _Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._on_exit)
 
 
-def run(settings: Settings, on_listening: Callable[[str], None] | None = None) -> None:
+def run(settings: Settings, new_producer: NewProducer, on_listening: Callable[[str], None] | None = None) -> None:
     """Serves until SIGTERM or SIGINT. ``on_listening``: told the page's address once the port is bound.
 
     Raises OSError when the address cannot be bound.
     """
     # It repeats itself many times a second while a broker is away; gateway.alerts_topic says it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    sources = Sources.of(settings)
+    sources = Sources.of(settings, new_producer)
     config = uvicorn.Config(
         create_app(settings, sources),
         host=settings.gateway_host,

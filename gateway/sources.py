@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from fastapi import Request
 from redis.asyncio import Redis
@@ -13,7 +13,10 @@ from redis.backoff import NoBackoff
 from config.settings import Settings
 from gateway.alerts_topic import AlertsTopic
 from gateway.evidence import Evidence
+from gateway.feed_log import FeedLog, NewProducer
 from gateway.hub import Hub
+from gateway.ingest import Intake
+from gateway.key_ring import KeyRing
 from gateway.read_model import ReadModel
 from gateway.summary import Summary
 
@@ -28,10 +31,13 @@ class Sources:
     read_model: ReadModel
     evidence: Evidence
     summary: Summary
+    redis: Any
+    keys: KeyRing
+    intake: Intake
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Makes them; nothing is connected yet."""
+    def of(cls, settings: Settings, new_producer: NewProducer) -> Self:
+        """Makes them; nothing is connected yet. ``new_producer``: of acknowledged, ordered writes (agents.clients)."""
         redis = Redis.from_url(
             settings.redis_url,
             socket_timeout=3.0,
@@ -44,11 +50,15 @@ class Sources:
         topic = AlertsTopic(settings, hub)
         read_model = ReadModel(redis)
         summary = Summary(read_model, topic, hub, settings.redis_url)
-        return cls(settings, hub, topic, read_model, Evidence(settings), summary)
+        return cls(
+            settings, hub, topic, read_model, Evidence(settings), summary, redis,
+            KeyRing(settings, redis), Intake(settings, FeedLog(settings, new_producer)),
+        )  # fmt: skip
 
     async def run(self) -> None:
         """Keeps the stream and the counters going, until cancelled."""
-        tasks = [asyncio.create_task(self.topic.follow()), asyncio.create_task(self.summary.keep())]
+        parts = (self.topic.follow(), self.summary.keep(), self.keys.follow(), self.keys.keep_notes())
+        tasks = [asyncio.create_task(part) for part in (*parts, self.intake.warm_up(), self.intake.log.run())]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -58,6 +68,8 @@ class Sources:
                 with suppress(asyncio.CancelledError):
                     await task
             self.hub.close()
+            self.intake.close()
+            await self.keys.note()
             await self.read_model.close()
 
 

@@ -13,10 +13,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from config.settings import Settings
+from gateway import repeats
 from gateway.alerts_topic import AlertsTopic
 from gateway.app import create_app
 from gateway.evidence import Evidence, Line, Position
+from gateway.feed_log import FeedLog
 from gateway.hub import Hub
+from gateway.ingest import Intake
+from gateway.key_ring import KeyRing
 from gateway.read_model import ReadModel
 from gateway.sources import Sources
 from gateway.summary import Summary
@@ -84,6 +88,24 @@ class FakeRedis:
 
     async def xrevrange(self, key: str, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
         return [(b"0-0", {b"event": value}) for value in self._get(key, [])[::-1][:count]]
+
+    async def eval(self, script: str, keys: int, *rest: Any) -> Any:
+        """The scripts of ``gateway.repeats``."""
+        name = rest[0]
+        kept = self._get(name, None)
+        if script == repeats._TAKE:
+            if kept is None:
+                self.data[name] = rest[1]
+            return kept
+        if script == repeats._KEEP:
+            self.data[name] = rest[2]
+        elif kept == rest[1]:
+            del self.data[name]
+        return None
+
+    async def hset(self, key: str, mapping: dict[str, Any]) -> None:
+        self._get("", None)
+        self.data.setdefault(key, {}).update(mapping)
 
     def pipeline(self, transaction: bool = True) -> "FakePipeline":
         return FakePipeline(self)
@@ -156,6 +178,75 @@ class FakeTopic(AlertsTopic):
                     yield frame
 
 
+class FakeBroker:
+    """What was acknowledged, by topic and partition: (key, value, headers). ``fault``: every batch fails so."""
+
+    def __init__(self, partitions: int = 4) -> None:
+        self.partitions = partitions
+        self.written: dict[tuple[str, int], list[tuple[bytes | None, bytes, dict[str, bytes]]]] = {}
+        self.fault: Exception | None = None
+        self.silent = False
+        self.under_way: dict[tuple[str, int], int] = {}
+        self.batches = 0
+
+    def values(self, topic: str = "feeds") -> list[bytes]:
+        return [value for (name, _), messages in self.written.items() if name == topic for _, value, _ in messages]
+
+    def lines(self) -> list[bytes]:
+        return [line for value in self.values() for line in value.split(b"\n")]
+
+
+class FakeBatch:
+    def __init__(self) -> None:
+        self.messages: list[tuple[bytes | None, bytes, dict[str, bytes]]] = []
+        self.size = 0
+
+    def append(self, *, timestamp: int, key: bytes | None, value: bytes, headers: Any) -> object | None:
+        if self.messages and self.size + len(value) > SETTINGS.batch_bytes:
+            return None
+        self.size += len(value)
+        self.messages.append((key, value, dict(headers)))
+        return self
+
+    def close(self) -> None:
+        pass
+
+
+class FakeProducer:
+    def __init__(self, broker: FakeBroker) -> None:
+        self.broker = broker
+
+    async def start(self) -> None:
+        if self.broker.fault:
+            raise self.broker.fault
+
+    async def stop(self) -> None:
+        pass
+
+    async def partitions_for(self, _topic: str) -> set[int]:
+        return set(range(self.broker.partitions))
+
+    def create_batch(self) -> FakeBatch:
+        return FakeBatch()
+
+    async def send_batch(self, batch: FakeBatch, topic: str, *, partition: int) -> "asyncio.Future[None]":
+        place = topic, partition
+        assert not self.broker.under_way.get(place), "one batch of a partition at a time"
+        self.broker.under_way[place] = 1
+
+        async def deliver() -> None:
+            await asyncio.sleep(0.001)
+            self.broker.under_way[place] = 0
+            if self.broker.silent:
+                await asyncio.Event().wait()
+            if self.broker.fault:
+                raise self.broker.fault
+            self.broker.batches += 1
+            self.broker.written.setdefault(place, []).extend(batch.messages)
+
+        return asyncio.ensure_future(deliver())
+
+
 class FakeEvidence(Evidence):
     def __init__(self, lines: dict[Position, str]) -> None:
         super().__init__(SETTINGS)
@@ -181,7 +272,13 @@ class Parts:
         self.evidence = FakeEvidence({})
         read_model = ReadModel(self.redis)  # type: ignore[arg-type]
         self.summary = Summary(read_model, self.topic, self.hub, SETTINGS.redis_url)
-        self.sources = Sources(SETTINGS, self.hub, self.topic, read_model, self.evidence, self.summary)
+        self.broker = FakeBroker()
+        self.keys = KeyRing(SETTINGS, self.redis)
+        self.keys.loaded = True
+        self.intake = Intake(SETTINGS, FeedLog(SETTINGS, lambda _: FakeProducer(self.broker)))
+        self.sources = Sources(
+            SETTINGS, self.hub, self.topic, read_model, self.evidence, self.summary, self.redis, self.keys, self.intake,
+        )  # fmt: skip
         self.app: FastAPI = create_app(SETTINGS, self.sources, connected=False)
 
     def write(self, happened: Event, partition: int = 0) -> None:

@@ -12,10 +12,12 @@ import uvicorn
 from aiokafka import AIOKafkaProducer
 from redis.asyncio import Redis
 
+from agents.clients import new_producer
 from agents.embedded import Child, start_broker, start_redis
 from agents.topics import apply
 from config.settings import Settings
 from gateway.app import create_app
+from gateway.sources import Sources
 from tests.gateway.feeder import Event, Position, ReadModelWriter, Story
 
 
@@ -77,7 +79,11 @@ async def stage() -> AsyncIterator[Stage]:
 @asynccontextmanager
 async def gateway(settings: Settings, port: int = 0) -> AsyncIterator[httpx.AsyncClient]:
     """Runs a gateway in this process, and gives a client of it once it is ready."""
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, timeout_graceful_shutdown=1))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings, Sources.of(settings, new_producer)), log_config=None, timeout_graceful_shutdown=1
+        )
+    )
     listening = socket.create_server(("127.0.0.1", port))
     serving = asyncio.create_task(server.serve([listening]))
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"

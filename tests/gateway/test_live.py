@@ -110,7 +110,10 @@ def test_sigterm_closes_streams_at_once_and_ends_well() -> None:
             port = free_port()
             settings = scene.settings.model_copy(update={"gateway_port": port})
             environment = os.environ | settings.environment() | {"PRICELINK_GATEWAY_PORT": str(port)}
-            script = "from config.settings import settings; from gateway.server import run; run(settings())"
+            script = (
+                "from agents.clients import new_producer; from config.settings import settings; "
+                "from gateway.server import run; run(settings(), new_producer)"
+            )
             process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, env=environment)
             try:
                 async with httpx.AsyncClient(
