@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
+import orjson
+
 from schemas.batches import DeadLetter, Rows
 from schemas.columns import CHANGES, KINDS
 
@@ -31,6 +33,16 @@ def alert_headers(raw: bytes, table: Rows) -> Iterator[list[Header]]:
             last_ms = at_ms
             time = ("ce_time", rfc3339(at_ms).encode())
         yield [_FIRST, ("ce_id", raw[id_start:id_end]), _SOURCE, _TYPES[kind][change], time, _CONTENT]
+
+
+def silence_headers(event: bytes) -> list[Header]:
+    """Returns the headers of a ``feed_silence`` event, given as its bytes."""
+    found = orjson.loads(event)
+    kind, change = KINDS.index(found["kind"]), CHANGES.index(found["change"])
+    return [
+        _FIRST, ("ce_id", found["event_id"].encode()), _SOURCE, _TYPES[kind][change], ("ce_time", found["at"].encode()),
+        _CONTENT,
+    ]  # fmt: skip
 
 
 def rfc3339(at_ms: int) -> str:

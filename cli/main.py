@@ -139,6 +139,15 @@ def scorecards() -> None:
 
 
 @app.command()
+def silence() -> None:
+    """Raise an alert for a province whose feed has stopped, and end it when it goes on."""
+    from agents.silence import run as run_silence
+    from config.settings import settings
+
+    raise typer.Exit(run_silence(settings()))
+
+
+@app.command()
 def gateway() -> None:
     """Serve HTTP: feeds in, queries, the live stream of alerts, the page."""
     from agents import logs

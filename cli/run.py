@@ -31,6 +31,8 @@ LOOK_S: Final = 0.1
 """Pause between two looks at the children."""
 PAGE_S: Final = 60.0
 """The page that has not answered for so long is reported, once."""
+MARKET_SILENCE_MINUTES: Final = "3"
+"""The simulated market's feeds fall silent within minutes, so that it can be seen; an environment variable goes first."""
 RUNS_KEPT: Final = 5
 """Runs whose logs are kept."""
 USUAL_PORT: Final = 8000
@@ -167,7 +169,10 @@ class _Tree:
     def __init__(self, tree: ProcessTree, options: RunOptions, settings: Settings, say: Callable[[str], None]) -> None:
         self._tree = tree
         self._options = options
-        self._environment = {"PRICELINK_LOG_FORMAT": "console"} | os.environ | settings.environment()
+        usual = {"PRICELINK_LOG_FORMAT": "console"}
+        if options.market:
+            usual["PRICELINK_MAX_SILENCE_MINUTES"] = MARKET_SILENCE_MINUTES
+        self._environment = usual | os.environ | settings.environment()
         self._broker = f"--kafka {settings.bootstrap}" + (" --embedded" if settings.embedded else "")
         self._say = say
         self._url = f"http://127.0.0.1:{settings.gateway_port}/"
@@ -186,6 +191,7 @@ class _Tree:
         self._start("gateway", "gateway", stage=_SERVICES)
         self._start("read-model", "read-model", stage=_SERVICES)
         self._start("scorecards", "scorecards", stage=_SERVICES)
+        self._start("silence", "silence", stage=_SERVICES)
 
     def _start(self, name: str, *arguments: str, stage: int) -> None:
         own = self._environment | {"PRICELINK_INSTANCE": name}

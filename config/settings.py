@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     # Second stages
     scorecards_file: Path = _DEFAULT_SCORE_RULES
     """Thresholds of the scorecards' suggested steps, and of the inspection list."""
+    max_silence_minutes: float = Field(default=60, gt=0)
+    """A province from which no record was accepted for so long is silent (SPEC §8)."""
 
     # Around it
     instance: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")

@@ -76,6 +76,7 @@ SCORE_ROWS: Final = {
     owner: Topic(f"scorecards.{owner}-rows", f"changelog of the scorecards' table by {owner}", _COMPACTED)
     for owner in ("province", "supplier", "institution")
 }
+SILENCE: Final = Topic("silence", "what was decided about each province's silence, keyed by province", _COMPACTED)
 
 KEYS: Final = Topic(
     "pricelink.keys",
@@ -85,4 +86,5 @@ KEYS: Final = Topic(
 
 TOPICS: Final = (
     FEEDS, ALERTS, PRICE_CHANGES, DEAD_LETTERS, STATE, KEYS, SCORECARDS, *SCORES_BY.values(), *SCORE_ROWS.values(),
+    SILENCE,
 )  # fmt: skip
