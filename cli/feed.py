@@ -12,22 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from config.provinces import NO_PROVINCE
 from config.settings import Settings
 from config.topics import FEEDS
 from gateway.pricelists import convert
 from gateway.profiles import MappingFault, Profile, load_profile
-from schemas.codes import partition_of
-from schemas.columns import FROM_FUTURE, POLICY, REASONS, TICK
-from schemas.parser import parse_line
-from schemas.records import Reject
+from schemas.packets import Rejected, Sender, check_records
 
-MESSAGE_LINES: Final = 500
-MESSAGE_BYTES: Final = 256 * 1024
-"""A message is closed before it passes either."""
+GROUP_BYTES: Final = 512 * 1024
+"""About so much is checked and packed at a time."""
+ANYBODY: Final = Sender(NO_PROVINCE, -1)
+"""Whoever reaches the broker may write anything there."""
 REJECTS_SHOWN: Final = 100
 _IN_FLIGHT: Final = 64
 _TOPIC_S: Final = 10.0
-_FUTURE_MS: Final = 5 * 60_000
 _LONGEST_LINE: Final = 16 << 20
 """Longer lines are reported, not kept in memory whole."""
 _BLANK: Final = b" \t\r\n"
@@ -37,24 +35,10 @@ class FeedFault(Exception):
     """Nothing can be fed: no such file, no broker, no topic. The text says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A line that was not sent: its number in the file from 1, why, in which field."""
-
-    line: int
-    reason: str
-    field: str | None
-    message: str
-
-    def text(self) -> str:
-        """Returns it as a line for a person."""
-        where = f" {self.field}:" if self.field else ""
-        return f"line {self.line}: {self.reason}:{where} {self.message}"
-
-    def as_json(self) -> str:
-        """Returns it as a line of NDJSON."""
-        item = {"line": self.line, "reason": self.reason, "field": self.field, "message": self.message}
-        return json.dumps(item, ensure_ascii=False)
+def rejected_text(rejected: Rejected) -> str:
+    """Returns a rejected line as a line for a person."""
+    where = f" {rejected.field}:" if rejected.field else ""
+    return f"line {rejected.line}: {rejected.reason}:{where} {rejected.message}"
 
 
 @dataclass(slots=True)
@@ -81,59 +65,6 @@ class Summary:
         return "; ".join(parts)
 
 
-@dataclass(slots=True)
-class _Open:
-    """The message being filled for one partition."""
-
-    key: bytes | None = None
-    lines: list[bytes] = field(default_factory=list)
-    size: int = 0
-
-
-class Packer:
-    """Gathers lines of one partition into messages. ``add`` and ``rest`` return (partition, key, value) to send."""
-
-    def __init__(self, partitions: int) -> None:
-        self._partitions = partitions
-        self._open = [_Open() for _ in range(partitions)]
-
-    def add(self, line: bytes, code: str | None) -> list[tuple[int, bytes | None, bytes]]:
-        """Adds a record; one without a code goes to every partition."""
-        chosen = range(self._partitions) if code is None else (partition_of(code, self._partitions),)
-        full = []
-        for partition in chosen:
-            message = self._open[partition]
-            if message.lines and (message.size + len(line) > MESSAGE_BYTES or len(message.lines) >= MESSAGE_LINES):
-                full.append(self._close(partition))
-                message = self._open[partition]
-            message.key = message.key or (code.encode() if code else None)
-            message.lines.append(line)
-            message.size += len(line) + 1
-        return full
-
-    def rest(self) -> list[tuple[int, bytes | None, bytes]]:
-        """Closes every message that is not empty."""
-        return [self._close(partition) for partition in range(self._partitions) if self._open[partition].lines]
-
-    def _close(self, partition: int) -> tuple[int, bytes | None, bytes]:
-        message, self._open[partition] = self._open[partition], _Open()
-        return partition, message.key, b"\n".join(message.lines)
-
-
-def check(line: bytes, now_ms: int) -> tuple[str | None, Rejected | None]:
-    """Returns the code of a valid record (None for those of every partition), or why the line is none.
-
-    The rejected line's number is 0: only the caller knows it.
-    """
-    record = parse_line(line)
-    if isinstance(record, Reject):
-        return None, Rejected(0, REASONS[record.reason], record.field, record.message)
-    if record.at_ms > now_ms + _FUTURE_MS:
-        message = "more than five minutes ahead of this machine's clock"
-        return None, Rejected(0, REASONS[FROM_FUTURE], "at", message)
-    return (None if record.type in {POLICY, TICK} else record.code), None
-
-
 def read_lines(
     file: BinaryIO, profile: Profile | None, province: str | None, name: str, now_ms: int
 ) -> Iterator[tuple[int, bytes | None, Rejected | None]]:
@@ -143,7 +74,7 @@ def read_lines(
     """
     if profile is not None:
         for row in convert(file, profile, now_ms, province, name):
-            fault = None if row.record else Rejected(row.line, "bad_row", row.field, row.message or "")
+            fault = None if row.record else Rejected(row.line, "bad_row", row.field, row.message or "", b"")
             yield row.line, row.record, fault
         return
     number = 0
@@ -159,7 +90,7 @@ def read_lines(
 def is_price_list(path: Path) -> bool:
     """Tells whether a file's name says that it is a price list and needs a mapping."""
     names = path.name.lower()
-    return names.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz"))
+    return names.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz", ".xlsx"))
 
 
 def feed(
@@ -174,7 +105,7 @@ def feed(
 
     Args:
         settings: where the broker is.
-        path: NDJSON, or with ``mapping`` CSV; either may be gzipped; ``-`` is standard input.
+        path: NDJSON, or with ``mapping`` CSV or XLSX; gzipped or not; ``-`` is standard input.
         mapping: the price list's mapping profile.
         province: six digits, for a price list that does not name its province.
         rejects: a file that gets every rejected line as NDJSON; the first ones are said in any case.
@@ -193,7 +124,7 @@ def feed(
         with _rejects_file(rejects) as rejects_out, _open(path) as raw, _progress(path) as advance:
             report = _Report(tell, rejects_out, summary.reasons)
             lines = read_lines(_plain(raw, path), profile, province, str(path), _now_ms())
-            asyncio.run(_send(settings, _checked(lines, raw, advance, report), summary))
+            asyncio.run(_send(settings, _groups(lines, raw, advance, report), report, summary))
     except MappingFault as fault:
         raise FeedFault(str(fault)) from fault
     except (OSError, EOFError) as error:
@@ -213,9 +144,9 @@ class _Report:
     def add(self, rejected: Rejected) -> None:
         self._reasons[rejected.reason] += 1
         if self._reasons.total() <= REJECTS_SHOWN:
-            self._tell(rejected.text())
+            self._tell(rejected_text(rejected))
         if self._out is not None:
-            print(rejected.as_json(), file=self._out)
+            print(json.dumps(rejected.shown(), ensure_ascii=False), file=self._out)
 
     def end(self) -> None:
         if (more := self._reasons.total() - REJECTS_SHOWN) > 0:
@@ -223,48 +154,54 @@ class _Report:
             self._tell(f"and {more:,} more lines rejected{hint}")
 
 
-def _checked(
+def _groups(
     lines: Iterator[tuple[int, bytes | None, Rejected | None]],
     raw: BinaryIO,
     advance: Callable[[int], None],
     report: _Report,
-) -> Iterator[tuple[bytes, str | None]]:
-    now_ms = _now_ms()
-    for count, (number, line, fault) in enumerate(lines):
-        if count % 500 == 0:
-            now_ms = _now_ms()
+) -> Iterator[tuple[list[int], list[bytes]]]:
+    """Yields numbers and lines of about GROUP_BYTES; reports what is no record already."""
+    numbers: list[int] = []
+    found: list[bytes] = []
+    size = 0
+    for number, line, fault in lines:
+        if fault is not None:
+            report.add(fault)
+        elif line is not None:
+            numbers.append(number)
+            found.append(line)
+            size += len(line) + 1
+        if size >= GROUP_BYTES:
             with suppress(OSError):  # a pipe has no place
                 advance(raw.tell())
-        code = None
-        if line is not None:
-            code, fault = check(line, now_ms)  # noqa: PLW2901  the row's own fault is None here
-        if fault is not None:
-            report.add(Rejected(number, fault.reason, fault.field, fault.message))
-        elif line is not None:
-            yield line, code
+            yield numbers, found
+            numbers, found, size = [], [], 0
+    if found:
+        yield numbers, found
 
 
-async def _send(settings: Settings, records: Iterator[tuple[bytes, str | None]], summary: Summary) -> None:
+async def _send(
+    settings: Settings, groups: Iterator[tuple[list[int], list[bytes]]], report: _Report, summary: Summary
+) -> None:
     from aiokafka.errors import KafkaError
 
     from agents.clients import new_producer
 
     producer = new_producer(settings)
     try:
-        packer = Packer(await _start(producer, settings))
+        partitions = await _start(producer, settings)
         in_flight: deque[asyncio.Future[Any]] = deque()
-
-        async def send(messages: list[tuple[int, bytes | None, bytes]]) -> None:
-            for partition, key, value in messages:
-                in_flight.append(await producer.send(FEEDS.name, value, key=key, partition=partition))
+        for numbers, lines in groups:
+            checked = check_records(lines, numbers, ANYBODY, _now_ms(), partitions)
+            for rejected in checked.rejected:
+                report.add(rejected)
+            for packet in checked.packets:
+                sent = await producer.send(FEEDS.name, packet.value, key=packet.key, partition=packet.partition)
+                in_flight.append(sent)
                 summary.messages += 1
                 while len(in_flight) > _IN_FLIGHT:
                     await in_flight.popleft()
-
-        for line, code in records:
-            await send(packer.add(line, code))
-            summary.accepted += 1
-        await send(packer.rest())
+            summary.accepted += checked.accepted
         while in_flight:
             await in_flight.popleft()
     except KafkaError as error:

@@ -198,9 +198,7 @@ def topics_apply() -> None:
 
 @app.command()
 def feed(
-    file: Annotated[
-        Path, typer.Argument(help="NDJSON as it is, or CSV with --mapping; gzipped or not; - is standard input.")
-    ],
+    file: Annotated[Path, typer.Argument(help="NDJSON as it is, or CSV or XLSX with --mapping; - is standard input.")],
     mapping: Annotated[
         Path | None, typer.Option(help="TOML or YAML: which column is which field (docs/feeds.md).")
     ] = None,

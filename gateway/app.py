@@ -15,7 +15,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config.settings import Settings
-from gateway import access, feeds, pages, problems, queries, stream
+from gateway import access, feeds, pages, price_lists, problems, queries, stream
 from gateway.sources import Sources
 
 CONTENT_POLICY: Final = (
@@ -49,6 +49,7 @@ def create_app(settings: Settings, sources: Sources, *, connected: bool = True) 
     problems.install(app)
     app.add_middleware(_Headers)
     app.include_router(feeds.router)
+    app.include_router(price_lists.router)
     open_here = [Depends(access.console)]
     app.include_router(stream.router, dependencies=open_here)
     app.include_router(queries.router, dependencies=open_here)

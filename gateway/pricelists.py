@@ -4,18 +4,16 @@ A row that cannot be a record is reported with its line and reason, and the othe
 how to change stays as it is: the record's own parser says what is wrong with it.
 """
 
-import csv
-import gzip
-import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
-from typing import IO, Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from gateway.profiles import INTEGER_FIELDS, MONEY_FIELDS, MONEY_UNITS, TIME_FIELDS, MappingFault, Profile, plain
+from gateway.tables import REPLACEMENT, Table, TableRow, open_table
 
 _MONEY_SIGNS: Final = re.compile(r"^(?:人民币|RMB|CNY|[¥￥])\s*|\s*(?:RMB|CNY)$", re.IGNORECASE)
 _GROUPED: Final = re.compile(r"^\d{1,3}(?:,\d{3})+(?:\.\d*)?$")
@@ -23,9 +21,8 @@ _PACK: Final = re.compile(r"(\d{1,7})\s*[^\d\W]{1,3}\s*/\s*[^\d\W]{1,3}")  # 10�
 _WHOLE_FLOAT: Final = re.compile(r"^\d+\.0+$")
 _EXCEL_EPOCH: Final = datetime(1899, 12, 30, tzinfo=UTC)
 _EXACT: Final = Context(prec=120)
-_LONGEST_CELL: Final = 65_536
-_PROBE_BYTES: Final = 1 << 20
-_REPLACEMENT: Final = "\ufffd"
+_CELL_TIMES: Final = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d")
+"""How ``gateway.tables`` writes the dates of a workbook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +33,15 @@ class Row:
     record: bytes | None
     field: str | None = None
     message: str | None = None
+    cells: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PriceList:
+    """A price list being read: its columns' names, and its rows."""
+
+    header: list[str]
+    rows: Iterator[Row]
 
 
 class _Unfit(Exception):
@@ -45,10 +51,10 @@ class _Unfit(Exception):
 def convert(
     file: BinaryIO, profile: Profile, now_ms: int, province: str | None = None, name: str = "the file"
 ) -> Iterator[Row]:
-    """Yields a price list's rows as records.
+    """Yields a price list's rows as records: CSV, gzipped or not, or the first sheet of a workbook.
 
     Args:
-        file: the list's bytes; gzip is recognised.
+        file: the list's bytes.
         profile: what its columns mean.
         now_ms: ``at`` of rows where the profile has none, in epoch milliseconds.
         province: in place of the profile's constant.
@@ -57,41 +63,39 @@ def convert(
     Raises:
         MappingFault: the list does not have the columns that the profile names, or is in another encoding.
     """
-    text = _open_text(file, profile.encoding)
-    for _ in range(profile.header_line - 1):
-        text.readline()
-    first = text.readline()
-    delimiter = _sniff(first) if profile.delimiter == "auto" else profile.delimiter
-    header = [plain(cell) for cell in next(csv.reader([first], delimiter=delimiter), [])]
-    places = _places(header, profile, name)
+    yield from open_list(file, profile, now_ms, province, name).rows
+
+
+def open_list(file: BinaryIO, profile: Profile, now_ms: int, province: str | None, name: str) -> PriceList:
+    """As ``convert``, but the columns' names come with the rows; raises MappingFault at once."""
+    table = open_table(file, profile.encoding, profile.delimiter, profile.header_line)
+    places = _places(table.header, profile, name)
     constants = {**profile.constants, **({"province": province} if province else {})}
-    csv.field_size_limit(_LONGEST_CELL)
-    reader = csv.reader(text, delimiter=delimiter)
-    while True:
-        line = profile.header_line + reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield Row(line, None, None, str(error))
+    return PriceList(table.header, _rows(table, places, constants, profile, now_ms))
+
+
+def _rows(
+    table: Table, places: dict[str, tuple[int, ...]], constants: Mapping[str, str], profile: Profile, now_ms: int
+) -> Iterator[Row]:
+    for row in table.rows:
+        if row.fault is not None:
+            yield Row(row.line, None, None, row.fault)
             continue
-        filled = next((cell for cell in map(plain, cells) if cell), "")
-        if not filled or (profile.skip_if and filled.startswith(profile.skip_if)):
-            continue
-        yield _row(line, cells, places, constants, profile, now_ms)
+        filled = next((cell for cell in map(plain, row.cells) if cell), "")
+        if not (profile.skip_if and filled.startswith(profile.skip_if)):
+            yield _row(row, places, constants, profile, now_ms)
 
 
 def _row(
-    line: int,
-    cells: list[str],
+    row: TableRow,
     places: dict[str, tuple[int, ...]],
     constants: Mapping[str, str],
     profile: Profile,
     now_ms: int,
 ) -> Row:
-    if any(_REPLACEMENT in cell for cell in cells):
-        return Row(line, None, None, "bytes that are not text in this encoding; set encoding in the mapping")
+    line, cells = row.line, row.cells
+    if any(REPLACEMENT in cell for cell in cells):
+        return Row(line, None, None, "bytes that are not text in this encoding; set encoding in the mapping", cells)
     given = dict(constants)
     for name, columns in places.items():
         found = next((cell for index in columns if index < len(cells) and (cell := plain(cells[index]))), "")
@@ -102,13 +106,13 @@ def _row(
         try:
             record[name] = _value(name, text, profile)
         except _Unfit as unfit:
-            return Row(line, None, name, str(unfit))
+            return Row(line, None, name, str(unfit), cells)
         if str(record[name]) in profile.placeholders.get(name, ()):
-            return Row(line, None, name, f"{_shown(text)} is a placeholder of this list, not a value")
+            return Row(line, None, name, f"{_shown(text)} is a placeholder of this list, not a value", cells)
     record.setdefault("at", now_ms)
     if "unit" in given and "pack_size" not in record and (pack := _PACK.search(given["unit"])):
         record["pack_size"] = int(pack[1])
-    return Row(line, json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode())
+    return Row(line, json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(), cells=cells)
 
 
 def _value(name: str, text: str, profile: Profile) -> str | int | bool:
@@ -154,7 +158,7 @@ def _money(text: str, profile: Profile) -> str:
 
 def _time(text: str, profile: Profile) -> str | int:
     """Returns RFC 3339; what no format fits goes on as it is, for it may be RFC 3339 already."""
-    for form in profile.time_formats:
+    for form in (*profile.time_formats, *_CELL_TIMES):
         if form in {"epoch_ms", "epoch_s"}:
             if text.isascii() and text.isdigit():
                 return int(text) * (1000 if form == "epoch_s" else 1)
@@ -187,48 +191,6 @@ def _places(header: list[str], profile: Profile, name: str) -> dict[str, tuple[i
             f"Another header_line, delimiter or encoding in the mapping?"
         )
     return {field_name: columns for field_name, columns in places.items() if columns}
-
-
-def _open_text(file: BinaryIO, encoding: str) -> io.TextIOBase:
-    buffered = io.BufferedReader(_Raw(file), _PROBE_BYTES)
-    if buffered.peek(2)[:2] == b"\x1f\x8b":
-        buffered = io.BufferedReader(_Raw(gzip.GzipFile(fileobj=buffered)), _PROBE_BYTES)
-    probe = buffered.peek(_PROBE_BYTES)
-    return io.TextIOWrapper(buffered, encoding=_codec(probe, encoding), errors="replace", newline="")
-
-
-class _Raw(io.RawIOBase):
-    """A plain binary file as the raw file that a buffered reader wants."""
-
-    def __init__(self, file: IO[bytes] | gzip.GzipFile) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        chunk = self._file.read(len(buffer))
-        buffer[: len(chunk)] = chunk
-        return len(chunk)
-
-
-def _codec(probe: bytes, encoding: str) -> str:
-    if encoding == "utf-8":
-        return "utf-8-sig"
-    if encoding != "auto":
-        return encoding
-    if probe.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
-    try:
-        probe.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        if len(probe) - error.start > 3:  # not merely a character that the probe's end cut
-            return "gb18030"
-    return "utf-8-sig"
-
-
-def _sniff(header: str) -> str:
-    return max(",\t;|", key=header.count)
 
 
 def _shown(text: str) -> str:

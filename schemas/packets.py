@@ -1,6 +1,7 @@
 """Lines laid out as messages of ``feeds``: judged, grouped by partition, end to end, without an object for a line."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -32,7 +33,7 @@ Verdicts = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sends: the province whose records it may write (an index), and the record types, a bit each."""
+    """Who sends: the province whose records it may write (an index; NO_PROVINCE: any), and the record types, a bit each."""
 
     province: int
     types: int
@@ -89,7 +90,7 @@ def judge(rows: Any, verdicts: Any, latest_ms: int, province: int, types: int) -
                 verdict = FROM_FUTURE
             elif types >> np.int64(row.type) & 1 == 0:
                 verdict = TYPE_NOT_ALLOWED
-            elif row.province not in (NO_PROVINCE, province):
+            elif province != NO_PROVINCE and row.province not in (NO_PROVINCE, province):
                 verdict = OTHER_PROVINCE
             else:
                 good += 1
@@ -176,6 +177,15 @@ def check_lines(data: bytes, first_line: int, sender: Sender, now_ms: int, parti
         _rejected(scanned, index, int(verdicts[index]), first_line) for index in np.flatnonzero(verdicts != OK).tolist()
     ]
     return Checked(pack(scanned, verdicts, partitions) if good else [], good, rejected)
+
+
+def check_records(
+    lines: Sequence[bytes], numbers: Sequence[int], sender: Sender, now_ms: int, partitions: int
+) -> Checked:
+    """As ``check_lines``, for lines that have numbers of their own and no line feeds."""
+    checked = check_lines(b"\n".join(lines), 0, sender, now_ms, partitions)
+    rejected = [replace(each, line=numbers[each.line]) for each in checked.rejected]
+    return Checked(checked.packets, checked.accepted, rejected)
 
 
 def _rejected(scanned: Scanned, index: int, verdict: int, first_line: int) -> Rejected:

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from agents.embedded import Embedded, EmbeddedUnavailable
-from cli.feed import MESSAGE_BYTES, MESSAGE_LINES, FeedFault, Packer, check, feed, read_lines
+from cli.feed import FeedFault, feed, read_lines
 from config.settings import Settings
-from schemas.codes import partition_of
 
 NOW_MS = 1_767_225_600_000
 SUPPLIER = "91320000MA1N4XXXX1"
@@ -20,62 +19,6 @@ def quote(number: int, **changes: object) -> bytes:
     record = {"type": "quote", "province": "320000", "code": f"C{number:026}", "at": NOW_MS, "price": 1}
     record |= {"supplier": SUPPLIER} | changes
     return json.dumps({key: value for key, value in record.items() if value is not None}).encode()
-
-
-def test_lines_go_to_their_partition_in_order_and_messages_are_closed_in_time() -> None:
-    packer = Packer(4)
-    sent = [
-        message
-        for number in range(9_000)
-        for message in packer.add(quote(number % 50, seq=number), f"C{number % 50:026}")
-    ]
-    sent += packer.rest()
-    assert packer.rest() == []
-    lines = 0
-    last: dict[str, int] = {}
-    for partition, key, value in sent:
-        records = [json.loads(line) for line in value.split(b"\n")]
-        assert len(records) <= MESSAGE_LINES
-        assert key is not None
-        assert key.decode() == records[0]["code"]
-        for record in records:
-            assert partition_of(record["code"], 4) == partition
-            assert record["seq"] > last.get(record["code"], -1)
-            last[record["code"]] = record["seq"]
-        lines += len(records)
-    assert lines == 9_000
-
-
-def test_messages_stay_below_their_bound_of_bytes() -> None:
-    packer = Packer(1)
-    sent = [message for number in range(30) for message in packer.add(b"x" * 60_000, f"C{number:026}")]
-    assert sent
-    assert all(len(value) <= MESSAGE_BYTES for _, _, value in [*sent, *packer.rest()])
-
-
-def test_records_without_a_code_go_to_every_partition() -> None:
-    packer = Packer(3)
-    code, fault = check(b'{"type":"tick","at":0}', NOW_MS)
-    assert fault is None
-    packer.add(b'{"type":"tick","at":0}', code)
-    assert [(partition, key) for partition, key, _ in packer.rest()] == [(0, None), (1, None), (2, None)]
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        (b"not JSON", "not_json"),
-        (quote(1, code="C1"), "bad_code"),
-        (quote(1, price=0), "bad_money"),
-        (quote(1, at=NOW_MS + 300_001), "from_future"),
-    ],
-)
-def test_bad_lines_have_reasons(line: bytes, reason: str) -> None:
-    _, fault = check(line, NOW_MS)
-    assert fault is not None
-    assert fault.reason == reason
-    assert json.loads(fault.as_json())["reason"] == reason
-    assert reason in fault.text()
 
 
 def test_ndjson_lines_are_numbered_over_blank_ones() -> None:
