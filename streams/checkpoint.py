@@ -43,6 +43,7 @@ from streams.pools import (
     free_extra,
     free_window,
     is_behind,
+    room_for,
     short_pool,
     take_block,
     take_window,
@@ -271,7 +272,8 @@ def read_code(s: State, raw: Raw, scratch: State, scratch_raw: Raw, start: int, 
     code.oldest = NONE
     count = int64(code.listing_count)
     if count > 0:
-        code.listings = take_block(s, count)
+        code.listing_room = room_for(count)
+        code.listings = take_block(s, int64(code.listing_room))
     else:
         code.listings = NONE
     for i in range(count):

@@ -113,9 +113,10 @@ def new_state() -> State:
 
 
 def larger(rows: Any, used: int, size: int) -> Any:
-    """Returns a copy of ``rows[:used]`` with room for ``size``."""
+    """Returns a copy of ``rows[:used]`` with room for ``size``, copied as bytes: numpy copies rows field by field."""
     grown = np.zeros((size, *rows.shape[1:]), rows.dtype)
-    grown[:used] = rows[:used]
+    count = used * rows.dtype.itemsize * (rows.size // max(len(rows), 1))
+    grown.view(np.ndarray).reshape(-1).view(np.uint8)[:count] = rows.view(np.ndarray).reshape(-1).view(np.uint8)[:count]
     return grown.view(type(rows)) if isinstance(rows, np.recarray) else grown
 
 
@@ -166,11 +167,10 @@ def grow_codes(s: State) -> State:
 def grow_listings(s: State) -> State:
     """Makes room for more listings: by closing gaps where they are a quarter of the pool, else by a larger pool."""
     used = int(s.meta[0].listings)
-    live = int(s.codes[: s.meta[0].codes]["listing_count"].sum(dtype=np.int64))
-    room = more(live)
+    live = int(s.codes[: s.meta[0].codes]["listing_room"].sum(dtype=np.int64))
     if live + used // 4 > used:
         return s.replace(listings=larger(s.listings, used, more(used)))
-    packed = rows_of(LISTING, room)
+    packed = rows_of(LISTING, more(live))
     pack_listings(s, packed)
     return s.replace(listings=packed)
 

@@ -146,6 +146,15 @@ def roomier(count: int) -> int:
 
 
 @njit(cache=True)
+def room_for(count: int) -> int:
+    """Room of the smallest block for so many listings."""
+    room = 0
+    while room < count:
+        room = roomier(room)
+    return room
+
+
+@njit(cache=True)
 def take_block(s: State, room: int) -> int:
     """Takes a block of listings from the free ones, or from the end of the pool."""
     meta = s.meta[0]
@@ -376,7 +385,10 @@ def touch_order(s: State, row: int) -> None:
 
 @njit(cache=True)
 def pack_listings(s: State, packed: Rows) -> None:
-    """Moves every block to ``packed``, without gaps, in order of rows; free blocks are gone."""
+    """Moves every block to ``packed``, one behind the other, in order of rows; free blocks are gone.
+
+    Blocks keep room for the next listing: without, every code's next province would move its block again.
+    """
     meta = s.meta[0]
     end = 0
     for row in range(meta.codes):
@@ -385,8 +397,8 @@ def pack_listings(s: State, packed: Rows) -> None:
             for i in range(code.listing_count):
                 packed[end + i] = s.listings[code.listings + i]
             code.listings = end
-            code.listing_room = code.listing_count
-            end += code.listing_count
+            code.listing_room = room_for(int64(code.listing_count))
+            end += code.listing_room
     meta.listings = end
     for room in range(PROVINCE_COUNT + 1):
         meta.free_listings[room] = NONE
