@@ -1,12 +1,11 @@
 """Kafka headers of what we write: CloudEvents 1.0 in binary mode on alerts, reason and position on dead letters."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
 import orjson
 
-from schemas.batches import DeadLetter, Rows
+from schemas.batches import DeadLetter
 from schemas.columns import CHANGES, KINDS
 
 Header = tuple[str, bytes]
@@ -17,22 +16,10 @@ _CONTENT: Final[Header] = ("content-type", b"application/json")
 _TYPES: Final[list[list[Header]]] = [[("ce_type", f"{kind}.{change}".encode()) for change in CHANGES] for kind in KINDS]
 
 
-def alert_headers(raw: bytes, table: Rows) -> Iterator[list[Header]]:
-    """Yields the headers of each alert of a run (SPEC §8): ``raw`` the run's bytes, ``table`` its EVENT rows."""
-    last_ms = -1
-    time: Header = ("ce_time", b"")
-    for id_start, id_end, at_ms, kind, change in zip(
-        table["id_start"].tolist(),
-        table["id_end"].tolist(),
-        table["at_ms"].tolist(),
-        table["kind"].tolist(),
-        table["change"].tolist(),
-        strict=True,
-    ):
-        if at_ms != last_ms:  # the events of a step share their instant
-            last_ms = at_ms
-            time = ("ce_time", rfc3339(at_ms).encode())
-        yield [_FIRST, ("ce_id", raw[id_start:id_end]), _SOURCE, _TYPES[kind][change], time, _CONTENT]
+def alert_headers(event_id: bytes, kind: int, change: int, at_ms: int) -> list[Header]:
+    """Returns the headers of an alert (SPEC §8); ``kind`` and ``change``: indexes in KINDS and CHANGES."""
+    time = ("ce_time", rfc3339(at_ms).encode())
+    return [_FIRST, ("ce_id", event_id), _SOURCE, _TYPES[kind][change], time, _CONTENT]
 
 
 def silence_headers(event: bytes) -> list[Header]:

@@ -1,94 +1,62 @@
 """Where effects go: record batches filled from rendered runs, one under way a partition, order kept, acks awaited."""
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
-from agents.headers import alert_headers, dead_letter_headers
+import structlog
+
+from agents import outgoing
+from agents.outgoing import Events, Part, Parts, RecordBatch
 from config.settings import Settings
 from config.topics import ALERTS, DEAD_LETTERS, PRICE_CHANGES
-from schemas.batches import DeadLetter, Effects, Run
+from schemas.batches import Effects, Run
 
-Header = tuple[str, bytes]
-Message = tuple[bytes | None, bytes, list[Header]]
-"""Key, value, headers."""
-
-_NO_HEADERS: Final[list[Header]] = []
-
-
-class Messages(Protocol):
-    """Messages to be written, in order; one that does not fit is put back, and comes first next time."""
-
-    def __iter__(self) -> Iterator[Message]:
-        """Returns itself."""
-
-    def __next__(self) -> Message:
-        """Returns the next message."""
-
-    def put_back(self, message: Message) -> None:
-        """Takes back the message that was returned last."""
-
-
-class Listed:
-    """``Messages`` from any iterator."""
-
-    def __init__(self, messages: Iterator[Message]) -> None:
-        self._messages = messages
-        self._back: list[Message] = []
-
-    def __iter__(self) -> "Listed":
-        return self
-
-    def __next__(self) -> Message:
-        return self._back.pop() if self._back else next(self._messages)
-
-    def put_back(self, message: Message) -> None:
-        """Takes back the message that was returned last."""
-        self._back.append(message)
+_log = structlog.get_logger("sinks")
 
 
 class Writer(Protocol):
     """Writes messages to one partition of a topic, and returns when all replicas have them."""
 
-    async def write(self, topic: str, partition: int, messages: Messages) -> int:
-        """Writes what fits into one batch, at least one message; returns how many it took from ``messages``."""
+    async def write(self, topic: str, partition: int, parts: Parts) -> int:
+        """Writes what fits into one batch, at least one message; returns how many it took from ``parts``."""
 
 
 class KafkaWriter:
-    """Fills record batches of aiokafka, which costs a tenth of its ``send``."""
+    """Fills record batches by compiled code, or, where aiokafka is not the one that is known, by its own builder."""
 
-    def __init__(self, producer: Any, now_ms: Callable[[], int]) -> None:
+    def __init__(self, producer: Any, settings: Settings, now_ms: Callable[[], int]) -> None:
         self._producer = producer
+        self._settings = settings
         self._now_ms = now_ms
+        absent = outgoing.missing()
+        self._public_only = bool(absent)
+        if absent:
+            _log.warning("aiokafka is not the one that is known: writing through its builder, slower", missing=absent)
 
-    async def write(self, topic: str, partition: int, messages: Messages) -> int:
-        """Writes one batch, filled from ``messages`` until it is full."""
-        batch = self._producer.create_batch()
-        now_ms = self._now_ms()
-        for message in messages:
-            if batch.append(timestamp=now_ms, key=message[0], value=message[1], headers=message[2]) is None:
-                messages.put_back(message)
-                break
-        batch.close()
+    async def write(self, topic: str, partition: int, parts: Parts) -> int:
+        """Writes one batch, filled from ``parts`` until it is full."""
+        batch = self._public_batch(parts) if self._public_only else self._batch(parts)
         count: int = batch.record_count()
         if count:
             acked = await self._producer.send_batch(batch, topic, partition=partition)
             await acked
         return count
 
+    def _batch(self, parts: Parts) -> RecordBatch:
+        batch = RecordBatch(self._settings.batch_bytes, self._settings.compression_type, self._now_ms())
+        parts.fill(batch)
+        return batch
 
-def _nothing() -> None:
-    """Nobody wants to know."""
-
-
-@dataclass(slots=True)
-class _Waiting:
-    messages: Iterator[Message]
-    size: int
-    on_acked: Callable[[], None]
+    def _public_batch(self, parts: Parts) -> Any:
+        batch = self._producer.create_batch()
+        now_ms = self._now_ms()
+        for key, value, headers in parts:
+            if batch.append(timestamp=now_ms, key=key, value=value, headers=headers) is None:
+                parts.put_back()
+                break
+        batch.close()
+        return batch
 
 
 class Lane:
@@ -99,9 +67,7 @@ class Lane:
         self._topic = topic
         self._partition = partition
         self._most_bytes = most_bytes
-        self._waiting: deque[_Waiting] = deque()
-        self._rendered: list[_Waiting] = []
-        self._back: list[Message] = []
+        self._parts = Parts()
         self._bytes = 0
         self._change = asyncio.Event()
         self._room = asyncio.Event()
@@ -113,11 +79,11 @@ class Lane:
         """Tells whether more may be put without waiting."""
         return self._bytes < self._most_bytes
 
-    def put(self, messages: Iterator[Message], count: int, size: int, on_acked: Callable[[], None] = _nothing) -> None:
-        """Queues ``count`` messages of together ``size`` bytes; ``on_acked`` is called when all replicas have them."""
-        self._waiting.append(_Waiting(messages, size, on_acked))
-        self._bytes += size
-        self.put_count += count
+    def put(self, part: Part) -> None:
+        """Queues messages."""
+        self._parts.append(part)
+        self._bytes += part.size
+        self.put_count += part.count
         self._change.set()
 
     async def room(self) -> None:
@@ -138,29 +104,12 @@ class Lane:
             if self.acked_count == self.put_count:
                 self._change.clear()
                 await self._change.wait()
-            self.acked_count += await self._writer.write(self._topic, self._partition, self)
-            for done in self._rendered:
+            self.acked_count += await self._writer.write(self._topic, self._partition, self._parts)
+            for done in self._parts.finished:
                 self._bytes -= done.size
-                done.on_acked()
-            self._rendered.clear()
+                done.acked()
+            self._parts.finished.clear()
             self._room.set()
-
-    def __iter__(self) -> "Lane":
-        return self
-
-    def __next__(self) -> Message:
-        """Returns the next message that waits."""
-        if self._back:
-            return self._back.pop()
-        while self._waiting:
-            for message in self._waiting[0].messages:
-                return message
-            self._rendered.append(self._waiting.popleft())
-        raise StopIteration
-
-    def put_back(self, message: Message) -> None:
-        """Takes back the message that was returned last: it did not fit."""
-        self._back.append(message)
 
 
 class Sinks:
@@ -197,14 +146,11 @@ class Sinks:
         for lane in (alerts, changes, letters):
             await lane.room()
         if len(effects.alerts.table):
-            run = effects.alerts
-            alerts.put(_alerts(run), len(run.table), len(run.data), partial(self._on_alerts, run))
+            alerts.put(Events(effects.alerts, self._on_alerts))
         if len(effects.price_changes.table):
-            run = effects.price_changes
-            changes.put(_price_changes(run), len(run.table), len(run.data))
+            changes.put(Events(effects.price_changes))
         if effects.dead_letters:
-            size = sum(len(letter.original) for letter in effects.dead_letters)
-            letters.put(_dead_letters(effects.dead_letters), len(effects.dead_letters), size)
+            letters.put(outgoing.dead_letters(effects.dead_letters))
 
     def mark(self, partition: int) -> list[tuple[Lane, int]]:
         """Returns what ``acked`` is to wait for: everything put for the partition until now."""
@@ -218,24 +164,3 @@ class Sinks:
         """Waits until all of a mark is acked by the broker."""
         for lane, count in mark:
             await lane.acked(count)
-
-
-def _alerts(run: Run) -> Iterator[Message]:
-    raw = run.data.tobytes()
-    table = run.table
-    for start, end, code, headers in zip(
-        table["start"].tolist(), table["end"].tolist(), table["code"].tolist(), alert_headers(raw, table), strict=True
-    ):
-        yield code, raw[start:end], headers
-
-
-def _price_changes(run: Run) -> Iterator[Message]:
-    raw = run.data.tobytes()
-    table = run.table
-    for start, end, code in zip(table["start"].tolist(), table["end"].tolist(), table["code"].tolist(), strict=True):
-        yield code, raw[start:end], _NO_HEADERS
-
-
-def _dead_letters(letters: list[DeadLetter]) -> Iterator[Message]:
-    for letter in letters:
-        yield None, letter.original, dead_letter_headers(letter)

@@ -11,7 +11,8 @@ from aiokafka.structs import TopicPartition
 
 from agents.clients import new_reader
 from agents.machines import MachineLike
-from agents.sinks import Listed, Message, Writer
+from agents.outgoing import Parts, state_rows
+from agents.sinks import Writer
 from config.settings import Settings
 from config.topics import STATE
 from schemas.batches import StateRows
@@ -41,9 +42,10 @@ class KafkaStateStore:
     async def write(self, partition: int, rows: StateRows) -> None:
         """Writes the rows, one batch of the partition under way at a time."""
         count = len(rows.spans)
-        messages = Listed(_messages(rows))
+        parts = Parts()
+        parts.append(state_rows(rows))
         while count:
-            count -= await self._writer.write(STATE.name, partition, messages)
+            count -= await self._writer.write(STATE.name, partition, parts)
 
     async def restore(self, partition: int, machine: MachineLike) -> int | None:
         """Reads the partition from its start to its end into ``machine``, which works in a thread meanwhile."""
@@ -106,9 +108,3 @@ class _Pipe:
         """Yields key and value of each row."""
         while (rows := self._rows.get()) is not None and not self._abandoned.is_set():
             yield from rows
-
-
-def _messages(rows: StateRows) -> Iterator[Message]:
-    raw = rows.data.tobytes()
-    for key_start, key_end, end in rows.spans.tolist():
-        yield raw[key_start:key_end], raw[key_end:end], []

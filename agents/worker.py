@@ -68,7 +68,7 @@ class Worker:
         self._threads = ThreadPoolExecutor(1, "machine")
         self._watchdog = Watchdog(settings.stall_s)
         self._producer = new_producer(settings)
-        writer = KafkaWriter(self._producer, epoch_ms)
+        writer = KafkaWriter(self._producer, settings, epoch_ms)
         self._app = make_app(
             settings,
             group=settings.worker_group,

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Final
 
 _PROJECT: Final = Path(__file__).resolve().parent.parent
-_KERNEL_PACKAGES: Final = ("schemas", "streams")
-_SOURCES: Final = (*_KERNEL_PACKAGES, "config")
-"""Packages whose constants and functions become part of kernels."""
+_KERNEL_PACKAGES: Final = ("schemas", "streams", "agents")
+_SOURCES: Final = ("schemas/**/*.py", "streams/**/*.py", "config/**/*.py", "agents/*_kernels.py")
+"""Files whose constants and functions become part of kernels."""
 _MODULES: Final = "modules.json"
 _MARK: Final = "warm"
 _FOLDERS_KEPT: Final = 3
@@ -41,7 +41,7 @@ def source_hash() -> str:
 
 
 def _source_files() -> list[Path]:
-    return [path for package in _SOURCES for path in sorted((_PROJECT / package).rglob("*.py"))]
+    return [path for pattern in _SOURCES for path in sorted(_PROJECT.glob(pattern))]
 
 
 def module_hashes() -> dict[str, str]:

@@ -9,8 +9,9 @@ import pytest
 
 from agents.feeds import Feeds, SequenceBroken
 from agents.machines import MachineLike
+from agents.outgoing import Parts
 from agents.record_batches import Chunk
-from agents.sinks import Messages, Sinks
+from agents.sinks import Sinks
 from config.settings import Settings
 from config.topics import ALERTS, STATE
 from schemas.batches import Batch, Effects, StateRows
@@ -27,7 +28,7 @@ class SinkWriter:
     def __init__(self, world: "World") -> None:
         self._world = world
 
-    async def write(self, topic: str, partition: int, messages: Messages) -> int:
+    async def write(self, topic: str, partition: int, messages: Parts) -> int:
         taken = list(messages)
         await self._world.alerts_gate.wait()
         self._world.happened.append((topic, len(taken)))

@@ -3,10 +3,13 @@
 import asyncio
 from typing import Any
 
+import numpy as np
 import pytest
 
+from agents.encode_kernels import NO_KEY
 from agents.headers import dead_letter_headers, rfc3339
-from agents.sinks import KafkaWriter, Lane, Message, Messages, Sinks
+from agents.outgoing import Message, Parts, Records
+from agents.sinks import KafkaWriter, Lane, Sinks
 from config.settings import Settings
 from config.topics import ALERTS, DEAD_LETTERS
 from schemas.batches import DeadLetter, Effects
@@ -23,7 +26,7 @@ class SlowWriter:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def write(self, topic: str, partition: int, messages: Messages) -> int:
+    async def write(self, topic: str, partition: int, messages: Parts) -> int:
         taken = []
         for message in messages:
             taken.append(message)
@@ -32,6 +35,13 @@ class SlowWriter:
         await self.gate.wait()
         self.written += [(topic, partition, message) for message in taken]
         return len(taken)
+
+
+def numbers(first: int, end: int) -> Records:
+    """Messages of one digit each, without a key."""
+    data = np.frombuffer(b"".join(b"%d" % n for n in range(first, end)), np.uint8)
+    starts = np.arange(end - first)
+    return Records(data, np.stack([np.full_like(starts, NO_KEY), starts, starts + 1, starts + 1], axis=1))
 
 
 def effects(*lines: bytes) -> Effects:
@@ -106,8 +116,8 @@ def test_a_lane_goes_on_where_a_full_batch_ended() -> None:
     async def scene() -> None:
         writer = SlowWriter(most=2)
         lane = Lane(writer, "t", 0, 1_000)
-        lane.put(iter([(b"k", b"%d" % n, []) for n in range(5)]), 5, 5)
-        lane.put(iter([(b"k", b"%d" % n, []) for n in range(5, 7)]), 2, 2)
+        lane.put(numbers(0, 5))
+        lane.put(numbers(5, 7))
         task = asyncio.ensure_future(lane.run())
         await asyncio.wait_for(lane.acked(7), 5)
         assert [value for _, _, (_, value, _) in writer.written] == [b"%d" % n for n in range(7)]
@@ -185,8 +195,10 @@ class Producer:
 def test_the_message_that_did_not_fit_comes_first_next_time() -> None:
     async def scene() -> None:
         producer = Producer()
-        lane = Lane(KafkaWriter(producer, lambda: 0), "t", 0, 1_000)
-        lane.put(iter([(None, b"%d" % n, []) for n in range(5)]), 5, 5)
+        writer = KafkaWriter(producer, Settings(), lambda: 0)
+        writer._public_only = True
+        lane = Lane(writer, "t", 0, 1_000)
+        lane.put(numbers(0, 5))
         task = asyncio.ensure_future(lane.run())
         await asyncio.wait_for(lane.acked(5), 5)
         assert producer.sent == [[b"0", b"1"], [b"2", b"3"], [b"4"]]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from agents.machines import MachineLike, NewMachine, real_machines
-from agents.sinks import Messages
+from agents.outgoing import Parts
 from agents.state_topic import KafkaStateStore
 from agents.warm_up import warm_up
 from config.topics import ALERTS, DEAD_LETTERS, FEEDS, PRICE_CHANGES
@@ -78,7 +78,7 @@ def real_case(rng: random.Random, folder: Path) -> Case:
 class NoWriter:
     """For a store that is only read."""
 
-    async def write(self, topic: str, partition: int, messages: Messages) -> int:
+    async def write(self, topic: str, partition: int, messages: Parts) -> int:
         raise AssertionError(topic, partition, messages)
 
 

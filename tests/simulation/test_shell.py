@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import orjson
 import pytest
 
-from agents.sinks import Message
+from agents.outgoing import Message
 from config.topics import ALERTS, DEAD_LETTERS, STATE
 from schemas.batches import Effects
 from tests.agents.fake_machine import FakeMachine

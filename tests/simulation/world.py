@@ -10,8 +10,9 @@ import numpy as np
 from agents.feeds import Feeds
 from agents.in_flight import InFlight
 from agents.machines import MachineLike
+from agents.outgoing import Message, Parts
 from agents.record_batches import Chunk
-from agents.sinks import Message, Messages, Sinks
+from agents.sinks import Sinks
 from agents.state_topic import KafkaStateStore
 from config.settings import Settings
 from config.topics import ALERTS, FEEDS, STATE
@@ -67,7 +68,7 @@ class SimWriter:
         self._loop = loop
         self._busy: set[tuple[str, int]] = set()
 
-    async def write(self, topic: str, partition: int, messages: Messages) -> int:
+    async def write(self, topic: str, partition: int, messages: Parts) -> int:
         while (topic, partition) in self._busy:  # as in aiokafka, even where the writing task was cancelled
             assert topic == STATE.name, "a lane has one batch under way"
             await asyncio.sleep(0.001)
