@@ -20,6 +20,8 @@ from numba import int64, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from schemas.octets import copy_octets
+
 # What ``state`` holds
 AT: Final = 0  # of raw: where the batch starts
 RECORD_AT: Final = 1  # of raw, or of the decompressed records: where the next record starts
@@ -190,7 +192,7 @@ def read_records(source: Any, end: int, state: Any, messages: Any, data: Any, mo
             continue  # a batch comes whole, though we asked for its middle
         size = state[SIZE]
         after = size + max(value_length, 0)
-        data[size:after] = source[at : at + after - size]
+        copy_octets(data, size, source, at, after - size)
         row = messages[state[COUNT]]
         row[0] = size
         row[1] = after

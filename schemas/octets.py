@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 import config.jit  # noqa: F401 - says where compiled kernels are kept
@@ -68,6 +69,33 @@ def _load8_compiled(data: Any, at: Any) -> Callable[[Any, Any], Any]:  # noqa: A
         return _load8(data, at)
 
     return load
+
+
+@intrinsic
+def _copy(_context: Any, out: Any, at: Any, source: Any, start: Any, length: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def pointer(array: int, index: int) -> Any:
+            made = context.make_array(signature.args[array])(context, builder, arguments[array])
+            return builder.gep(made.data, [context.cast(builder, arguments[index], signature.args[index], types.intp)])
+
+        count = context.cast(builder, arguments[4], signature.args[4], types.intp)
+        cgutils.raw_memcpy(builder, pointer(0, 1), pointer(2, 3), count, 1)
+        return context.get_dummy_value()
+
+    return types.void(out, at, source, start, length), generate
+
+
+def copy_octets(out: Any, at: int, source: Any, start: int, length: int) -> None:
+    """Copies ``source[start:start + length]`` to ``out`` from ``at`` on: no bounds are checked, the two never overlap."""
+    out[at : at + length] = source[start : start + length]
+
+
+@overload(copy_octets)
+def _copy_compiled(out: Any, at: Any, source: Any, start: Any, length: Any) -> Callable[..., Any]:  # noqa: ARG001
+    def copy(out: Any, at: Any, source: Any, start: Any, length: Any) -> Any:
+        _copy(out, at, source, start, length)
+
+    return copy
 
 
 @njit(cache=True, nogil=True, forceinline=True)

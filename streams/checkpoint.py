@@ -14,6 +14,7 @@ from numba import int64, njit
 
 from schemas.codes import murmur2_of
 from schemas.columns import NO_BAND, RED
+from schemas.octets import copy_octets
 from streams.bargains import order_hash
 from streams.layout import (
     BREACHED,
@@ -56,6 +57,7 @@ ROW_VERSION: Final = 1
 SLASH: Final = 47
 ORDER_KEY_EXTRA: Final = 8  # "/320000/"
 LISTING_BYTES: Final = LISTING.itemsize
+EXTRA_AT: Final[int] = dict(LISTING.fields or {})["extra"][1]
 EXTRA_BYTES: Final = EXTRA.itemsize
 QUOTE_BYTES: Final = QUOTE.itemsize
 WINDOW_BYTES: Final = WINDOW.itemsize
@@ -67,7 +69,7 @@ Octets = npt.NDArray[np.uint8]
 
 
 class Raw(NamedTuple):
-    """The pools of a State as bytes: uint8[rows, itemsize], sharing their memory."""
+    """The pools of a State as bytes: uint8[rows x itemsize], sharing their memory."""
 
     codes: Octets
     listings: Octets
@@ -81,11 +83,7 @@ class Raw(NamedTuple):
 
 def raw_of(s: State) -> Raw:
     """Returns a State's pools as bytes."""
-
-    def octets(rows: Any) -> Octets:
-        return np.asarray(rows).view(np.uint8).reshape(rows.size, rows.dtype.itemsize)
-
-    return Raw(*(octets(getattr(s, name)) for name in Raw._fields))
+    return Raw(*(np.asarray(getattr(s, name)).view(np.uint8) for name in Raw._fields))
 
 
 @njit(cache=True)
@@ -105,19 +103,17 @@ def code_room(s: State, row: int) -> int:
 
 
 @njit(cache=True)
-def copy_out(out: Any, at: int, row: Any) -> int:
-    """Copies a row's bytes to ``out``."""
-    for i in range(row.size):
-        out[at + i] = row[i]
-    return at + row.size
+def copy_out(out: Any, at: int, pool: Any, first: int, rows: int, itemsize: int) -> int:
+    """Copies rows of a pool to ``out``; returns where they end."""
+    copy_octets(out, at, pool, first * itemsize, rows * itemsize)
+    return at + rows * itemsize
 
 
 @njit(cache=True)
-def copy_in(row: Any, out: Any, at: int) -> int:
-    """Copies a row's bytes from ``out``."""
-    for i in range(row.size):
-        row[i] = out[at + i]
-    return at + row.size
+def copy_in(pool: Any, first: int, rows: int, itemsize: int, out: Any, at: int) -> int:
+    """Copies rows of a pool from ``out``; returns where they ended."""
+    copy_octets(pool, first * itemsize, out, at, rows * itemsize)
+    return at + rows * itemsize
 
 
 @njit(cache=True)
@@ -140,26 +136,31 @@ def write_code(s: State, raw: Raw, scratch: State, scratch_raw: Raw, row: int, o
     copied.newest = NONE
     copied.queued_ms = NEVER_MS
     copied.dirty = 0
-    at = copy_out(out, at, scratch_raw.codes[0])
-    for i in range(code.listing_count):
-        scratch.listings[0] = s.listings[code.listings + i]
-        scratch.listings[0].extra = min(0, scratch.listings[0].extra)
-        at = copy_out(out, at, scratch_raw.listings[0])
-    for i in range(code.listing_count):
-        extra = s.listings[code.listings + i].extra
-        if extra >= 0:
-            at = copy_out(out, at, raw.extras[extra])
-            at = copy_out(out, at, raw.waiting[extra])
-            at = copy_out(out, at, raw.held[extra])
+    at = copy_out(out, at, scratch_raw.codes, 0, 1, CODE_BYTES)
+    count = int64(code.listing_count)
+    first = int64(code.listings)
+    if count > 0:
+        listings_at = at
+        at = copy_out(out, at, raw.listings, first, count, LISTING_BYTES)
+        for i in range(count):
+            if s.listings[first + i].extra >= 0:
+                for byte in range(4):
+                    out[listings_at + i * LISTING_BYTES + EXTRA_AT + byte] = 0
+        for i in range(count):
+            extra = int64(s.listings[first + i].extra)
+            if extra >= 0:
+                at = copy_out(out, at, raw.extras, extra, 1, EXTRA_BYTES)
+                at = copy_out(out, at, raw.waiting, extra, 1, QUOTE_BYTES)
+                at = copy_out(out, at, raw.held, extra, 1, QUOTE_BYTES)
     node = code.oldest
     while node >= 0:
         scratch.window[0] = s.window[node]
         scratch.window[0].older = NONE
         scratch.window[0].newer = NONE
-        at = copy_out(out, at, scratch_raw.window[0])
+        at = copy_out(out, at, scratch_raw.window, 0, 1, WINDOW_BYTES)
         node = s.window[node].newer
     if code.moved >= 0:
-        at = copy_out(out, at, raw.moved[code.moved])
+        at = copy_out(out, at, raw.moved, int64(code.moved), 1, NEW_CODE_BYTES)
     return at
 
 
@@ -221,7 +222,7 @@ def write_orders(s: State, scratch: State, scratch_raw: Raw, rows: Any, out: Any
         scratch.orders[0].code = NONE
         scratch.orders[0].hash = 0
         scratch.orders[0].dirty = 0
-        at = copy_out(out, at + 1, scratch_raw.orders[0])
+        at = copy_out(out, at + 1, scratch_raw.orders, 0, 1, ORDER_BYTES)
         spans[i, 2] = at
     return at
 
@@ -253,7 +254,7 @@ def read_code(s: State, raw: Raw, scratch: State, scratch_raw: Raw, start: int, 
     ``only_lost``: the value is of a checkpoint that was never finished: take it only if nothing older is left of a row
     that an older checkpoint had.
     """
-    at = copy_in(scratch_raw.codes[0], s.data, end + 1)
+    at = copy_in(scratch_raw.codes, 0, 1, CODE_BYTES, s.data, end + 1)
     read = scratch.codes[0]
     length = end - start
     hash32 = murmur2_of(s.data, start, length)
@@ -276,19 +277,19 @@ def read_code(s: State, raw: Raw, scratch: State, scratch_raw: Raw, start: int, 
         code.listings = take_block(s, int64(code.listing_room))
     else:
         code.listings = NONE
-    for i in range(count):
-        at = copy_in(raw.listings[code.listings + i], s.data, at)
+    if count > 0:
+        at = copy_in(raw.listings, int64(code.listings), count, LISTING_BYTES, s.data, at)
     for i in range(count):
         listing = s.listings[code.listings + i]
         if listing.extra >= 0:
             listing.extra = NONE
             extra = extra_for(s, code.listings + i)
-            at = copy_in(raw.extras[extra], s.data, at)
-            at = copy_in(raw.waiting[extra], s.data, at)
-            at = copy_in(raw.held[extra], s.data, at)
+            at = copy_in(raw.extras, extra, 1, EXTRA_BYTES, s.data, at)
+            at = copy_in(raw.waiting, extra, 1, QUOTE_BYTES, s.data, at)
+            at = copy_in(raw.held, extra, 1, QUOTE_BYTES, s.data, at)
     for _ in range(read.oldest):
         node = take_window(s)
-        at = copy_in(raw.window[node], s.data, at)
+        at = copy_in(raw.window, node, 1, WINDOW_BYTES, s.data, at)
         s.window[node].older = code.newest
         if code.newest >= 0:
             s.window[code.newest].newer = node
@@ -299,7 +300,7 @@ def read_code(s: State, raw: Raw, scratch: State, scratch_raw: Raw, start: int, 
         if code.moved == NONE:
             code.moved = s.meta[0].moved
             s.meta[0].moved += 1
-        copy_in(raw.moved[code.moved], s.data, at)
+        copy_in(raw.moved, int64(code.moved), 1, NEW_CODE_BYTES, s.data, at)
 
 
 @njit(cache=True)
@@ -309,7 +310,7 @@ def read_order(s: State, scratch: State, scratch_raw: Raw, start: int, end: int,
     Of a checkpoint that was never finished, also where the code's row was taken that has the order's record applied:
     reading on will not apply it again.
     """
-    copy_in(scratch_raw.orders[0], s.data, end + 1)
+    copy_in(scratch_raw.orders, 0, 1, ORDER_BYTES, s.data, end + 1)
     read = scratch.orders[0]
     length = slash - start
     hash32 = murmur2_of(s.data, start, length)
@@ -343,7 +344,7 @@ def short_for_row(s: State, scratch: State, scratch_raw: Raw, end: int, is_code:
     short = short_pool(s)
     if short != ENOUGH or not is_code:
         return short
-    copy_in(scratch_raw.codes[0], s.data, end + 1)
+    copy_in(scratch_raw.codes, 0, 1, CODE_BYTES, s.data, end + 1)
     read = scratch.codes[0]
     meta = s.meta[0]
     if meta.extras + read.listing_count > s.extras.size:

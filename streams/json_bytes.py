@@ -5,6 +5,7 @@ from typing import Any, Final
 import numpy as np
 from numba import int64, njit
 
+from schemas.octets import copy_octets
 from streams.words import literal
 
 QUOTE_MARK: Final = 34
@@ -19,8 +20,7 @@ NULL: Final = literal("null")
 @njit(cache=True)
 def put(out: Any, at: int, text: Any) -> int:
     """Writes a text."""
-    for i in range(text.size):
-        out[at + i] = text[i]
+    copy_octets(out, at, text, 0, text.size)
     return at + text.size
 
 
@@ -28,16 +28,14 @@ def put(out: Any, at: int, text: Any) -> int:
 def put_word(out: Any, at: int, table: Any, word: int) -> int:
     """Writes a word of a table."""
     length = int64(table[word, table.shape[1] - 1])
-    for i in range(length):
-        out[at + i] = table[word, i]
+    copy_octets(out, at, table[word], 0, length)
     return at + length
 
 
 @njit(cache=True)
 def put_bytes(out: Any, at: int, source: Any, start: int, length: int) -> int:
     """Writes some bytes as they are."""
-    for i in range(length):
-        out[at + i] = source[start + i]
+    copy_octets(out, at, source, start, length)
     return at + int64(length)
 
 
