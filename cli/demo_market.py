@@ -7,12 +7,19 @@ from agents import logs
 from agents.app import exit_code, stop_on_signals
 from config.settings import Settings
 from market.run import run as run_market
+from market.run import write_history
 
 
 def run(settings: Settings, rate: float, seed: int, products: int) -> int:
     """Writes the demo market's records until SIGTERM or SIGINT; returns the exit code (``agents.exits``)."""
     logs.set_up(settings, "market")
     return exit_code(partial(_until_stopped, settings, rate, seed, products))
+
+
+def run_history(settings: Settings, seed: int, products: int) -> int:
+    """Writes what happened before the market opens; returns the exit code."""
+    logs.set_up(settings, "market")
+    return exit_code(partial(write_history, settings, seed, products))
 
 
 async def _until_stopped(settings: Settings, rate: float, seed: int, products: int) -> None:

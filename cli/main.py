@@ -1,5 +1,6 @@
 """The command line. Each command imports what it needs when it runs, so that `--help` answers at once."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -47,6 +48,14 @@ class _RunCommand(TyperCommand):
             if argument == "--kafka" and following.startswith("-"):
                 completed.append(OWN_KAFKA)
         return super().parse_args(ctx, completed)
+
+
+class Past(StrEnum):
+    """What the simulated market does about the time before it opens."""
+
+    FIRST = "first"
+    ONLY = "only"
+    NONE = "none"
 
 
 def _say(text: str) -> None:
@@ -169,11 +178,20 @@ def market(
     rate: Annotated[float, typer.Option(help="Records a second, once all products are listed.", min=0.1)] = 200.0,
     seed: Annotated[int, typer.Option(help="The same seed makes the same market.")] = 1,
     products: Annotated[int, typer.Option(help="Products at the start.", min=1, max=100_000)] = 2_000,
+    past: Annotated[
+        Past,
+        typer.Option(help="Contracts, orders and debts from before it opens: write them first, only them, or none."),
+    ] = Past.FIRST,
 ) -> None:
     """Write the records of a simulated market of 32 provinces into feeds."""
     from cli.demo_market import run as run_market
+    from cli.demo_market import run_history
     from config.settings import settings
 
+    if past is not Past.NONE:
+        code = run_history(settings(), seed, products)
+        if code or past is Past.ONLY:
+            raise typer.Exit(code)
     raise typer.Exit(run_market(settings(), rate, seed, products))
 
 

@@ -178,6 +178,7 @@ class _Tree:
         self._url = f"http://127.0.0.1:{settings.gateway_port}/"
         self._began_s = time.monotonic()
         self._compiling: KeptChild | None = None
+        self._past: KeptChild | None = None
         self._working = self._fed = self._shown = self._late = False
 
     def start(self) -> None:
@@ -191,7 +192,6 @@ class _Tree:
         self._start("gateway", "gateway", stage=_SERVICES)
         self._start("read-model", "read-model", stage=_SERVICES)
         self._start("scorecards", "scorecards", stage=_SERVICES)
-        self._start("silence", "silence", stage=_SERVICES)
 
     def _start(self, name: str, *arguments: str, stage: int) -> None:
         own = self._environment | {"PRICELINK_INSTANCE": name}
@@ -203,10 +203,18 @@ class _Tree:
         self._working = True
 
     def _start_sources(self) -> None:
+        """The market's past goes first: once a tick has passed a midnight, it does not come again."""
         options = self._options
+        market = ["market", "--rate", str(options.rate), "--seed", str(options.seed), "--past"]
+        if options.market and self._past is None:
+            arguments = [sys.executable, "-m", "cli", *market, "only"]
+            self._past = self._tree.start("market-past", arguments, self._environment, stage=_SOURCES, kept=False)
+        if self._past is not None and self._past.process is not None:
+            return
         if options.market:
-            self._start("market", "market", "--rate", str(options.rate), "--seed", str(options.seed), stage=_SOURCES)
+            self._start("market", *market, "none", stage=_SOURCES)
         self._start("clock", "clock", stage=_SOURCES)
+        self._start("silence", "silence", stage=_STREAM)
         self._fed = True
 
     def look(self) -> None:

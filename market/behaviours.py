@@ -1,7 +1,7 @@
 """What happens in the demo market beside refreshes, and how often.
 
 Each behaviour is a function of the market and the time that returns the lines of this moment and plans later ones.
-Contracts, deliveries and payments join here: another function, another line in BEHAVIOURS.
+Contracts, deliveries and payments are in ``market.supply``.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from market import records
 from market.catalogue import Product, round_price
 from market.records import Line, Listing
 from market.state import Action, Board
+from market.supply import HOSPITALS, PHARMACY
 
-_HOSPITALS: Final = ("省人民医院", "第一医院", "中心医院", "中医医院", "大学附属医院", "第三医院", "妇幼保健院")
 _ALLIANCE_MIN: Final = 4
 _FUTURE_MS: Final = 600_000
 
@@ -200,7 +200,7 @@ def order(market: Board, now_ms: int) -> list[Line]:
         "at": records.time_of(now_ms, province),
         "id": f"{PROVINCE_CODES[province]}-O{seq:08}",
         "order_id": f"DD{PROVINCE_CODES[province]}{now_ms // 1000}{seq % 100_000:05}",
-        "institution": f"{name}{'大药房' if pharmacy else rng.choice(_HOSPITALS)}",
+        "institution": f"{name}{PHARMACY if pharmacy else rng.choice(HOSPITALS)}",
         "supplier": product.supplier,
         "price": records.money(per_piece_e4 * pack_size, province),
         "pack_size": pack_size,

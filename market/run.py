@@ -48,14 +48,30 @@ async def run(settings: Settings, rate: float = RATE, seed: int = 1, products: i
         group.create_task(_say_simulated(settings, seed, rate))
 
 
+async def write_history(settings: Settings, seed: int = 1, products: int = 2_000) -> None:
+    """Writes what happened before the market opens, and awaits the acks.
+
+    It goes before all else, ticks too: a midnight that the log's clock has passed does not come again.
+    """
+    lines = Market(seed, products).history(_now_ms())
+    producer = _new_producer(settings)
+    await producer.start()
+    try:
+        sent = [await producer.send(FEEDS.name, line.value, key=line.code.encode()) for line in lines]
+        await asyncio.gather(*sent)
+    finally:
+        await producer.stop()
+    _log.info("market.history", records=len(lines), simulated=True)
+
+
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def _write(settings: Settings, market: Market, rate: float) -> None:
+def _new_producer(settings: Settings) -> Any:
     import aiokafka
 
-    producer = aiokafka.AIOKafkaProducer(
+    return aiokafka.AIOKafkaProducer(
         bootstrap_servers=settings.bootstrap.split(","),
         client_id=f"pricelink-market-{settings.instance}",
         acks="all",
@@ -64,6 +80,10 @@ async def _write(settings: Settings, market: Market, rate: float) -> None:
         linger_ms=5,
         **settings.security,
     )
+
+
+async def _write(settings: Settings, market: Market, rate: float) -> None:
+    producer = _new_producer(settings)
     await producer.start()
     try:
         in_flight: deque[asyncio.Future[Any]] = deque()

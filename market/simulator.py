@@ -4,19 +4,27 @@ import bisect
 import itertools
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from config.provinces import PROVINCE_CODES, PROVINCE_INDEX
 from market import records
-from market.behaviours import BEHAVIOURS
+from market.behaviours import BEHAVIOURS, award, deep_cut, move_ceiling, passing, sentinel, unit_mistake
 from market.catalogue import round_price
 from market.records import Line, Listing
 from market.state import Action, Board
+from market.supply import Ledger
 
 _UNLINKED_SHARE: Final = 0.012
 """Listings that start above the national lowest: the alerts with which the page comes alive."""
 _CEILING_SHARE: Final = 0.08
 _LEAVING_SHARE: Final = 0.05
+_FIRST_STOP_MS: Final = 40_000
+_SEEN_SOON: Final = (unit_mistake, *(move_ceiling,) * 12, deep_cut, award, passing, sentinel)
+"""What happens in the first minutes however few records a second there are."""
+_SOON_MS: Final = 7_000
+_SILENT_S: Final = (210.0, 260.0)
+"""How long a feed stops: longer than ``pricelink run`` allows."""
 _PER_MILLION: Final = 1_000_000
 _THRESHOLDS: Final = tuple(itertools.accumulate(share for share, _ in BEHAVIOURS))
 
@@ -38,6 +46,8 @@ class Market(Board):
             quotes += self._first_listings(product)
         self.rng.shuffle(quotes)
         self._opening = deque([*items, *quotes])
+        self.ledger = Ledger(self, seed)
+        self._opened_ms: int | None = None
 
     @property
     def backlog(self) -> int:
@@ -46,12 +56,30 @@ class Market(Board):
 
     def lines(self, now_ms: int, count: int) -> list[Line]:
         """Returns about ``count`` lines of this moment: what people planned for it, the opening, then what happens."""
+        if self._opened_ms is None and not self._opening:
+            self._opened_ms = now_ms
+            self.ledger.plan(now_ms)
+            self.plan(now_ms + _FIRST_STOP_MS, self._stop_a_feed)
+            for number, rare in enumerate(_SEEN_SOON):
+                self.plan(now_ms + (number + 1) * _SOON_MS, partial(rare, self))
         written = self.due(now_ms)
         while self._opening and len(written) < count:
             written += self._opening.popleft()(now_ms)
         while len(written) < count:
             written += self._happen(now_ms)
-        return written
+        return [line for line in written if not self.is_lost(line, now_ms)]
+
+    def history(self, opens_ms: int) -> list[Line]:
+        """Returns what happened before the market opens; to be written before all else (``market.supply``)."""
+        return list(self.ledger.history(opens_ms))
+
+    def _stop_a_feed(self, now_ms: int) -> list[Line]:
+        """A platform sends nothing for some minutes; when it is back, another one stops."""
+        province = self.ledger.rng.randrange(len(PROVINCE_CODES))
+        back_ms = now_ms + int(self.ledger.rng.uniform(*_SILENT_S) * 1000)
+        self.lose_until(province, back_ms)
+        self.plan(back_ms + 30_000, self._stop_a_feed)
+        return []
 
     def observe(self, event: Mapping[str, Any], now_ms: int) -> None:
         """Lets suppliers and operators read an alert event and plan their answer to it."""

@@ -39,6 +39,7 @@ class Board:
         self.wrong: dict[tuple[str, str], str] = {}
         self.max_products = products * MAX_GROWTH
         self._slots: list[tuple[int, int]] = []
+        self._lost: dict[bytes, int] = {}
         self._planned: list[tuple[int, int, Action]] = []
         self._order = itertools.count()
         self._seq = 0
@@ -49,6 +50,14 @@ class Board:
         while self._planned and self._planned[0][0] <= now_ms:
             written += heapq.heappop(self._planned)[2](now_ms)
         return written
+
+    def lose_until(self, province: int, back_ms: int) -> None:
+        """Has a province's lines lost until then: its feed has stopped."""
+        self._lost = {b'"province":"%s"' % PROVINCE_CODES[province].encode(): back_ms}
+
+    def is_lost(self, line: Line, now_ms: int) -> bool:
+        """Tells whether a line is of a province whose feed has stopped."""
+        return any(now_ms < back_ms and province in line.value for province, back_ms in self._lost.items())
 
     def seq(self) -> int:
         """Returns the next version number of a source."""
