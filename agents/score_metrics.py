@@ -1,11 +1,21 @@
 """The scorecards process's Prometheus metrics. Labels never name a supplier or an institution."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from agents.score_tables import Cards
+
+
+class OrderReading(Protocol):
+    """How far ``feeds`` is read."""
+
+    records: int
+
+    @property
+    def forgotten(self) -> int:
+        """Orders forgotten because there were more than are kept."""
 
 
 class ScoreMetrics:
@@ -14,6 +24,7 @@ class ScoreMetrics:
     def __init__(self, cards: Mapping[str, Cards]) -> None:
         self._cards = cards
         self.unreadable = 0
+        self.overuse: OrderReading | None = None
         self.published = 0
 
     def describe(self) -> list[Metric]:
@@ -32,6 +43,9 @@ class ScoreMetrics:
             waiting.add_metric([name], len(each.dirty))
         yield from (counted, cards, waiting)
         yield CounterMetricFamily("pricelink_scorecards_published", "Cards published", self.published)
+        if self.overuse is not None:
+            yield CounterMetricFamily("pricelink_orders_read", "Messages of feeds read", self.overuse.records)
+            yield CounterMetricFamily("pricelink_orders_forgotten", "Beyond what is kept", self.overuse.forgotten)
         yield CounterMetricFamily("pricelink_scorecard_unreadable", "Alerts that are none", self.unreadable)
 
 

@@ -24,6 +24,7 @@ from agents.app import Tasks, exit_code, stop_on_signals
 from agents.clients import new_producer, quieten_clients
 from agents.exits import ConfigFault
 from agents.metrics import epoch_ms
+from agents.overuse import Overuse
 from agents.score_metrics import ScoreMetrics
 from agents.score_publisher import Publisher
 from agents.score_tables import Cards, RowTable, table_key
@@ -154,6 +155,9 @@ class Scorecards:
         self._tables = {name: self._table(name) for name in DIMENSIONS}
         self._metrics = ScoreMetrics(self.cards)
         self.publisher = Publisher(settings, rules, self.cards, self._send, self._metrics)
+        self.overuse = Overuse(settings, rules.overuse, self._send)
+        self.publisher.order_counts = self.overuse
+        self._metrics.overuse = self.overuse
         self._stages = {name: Stage(partial(self._save, name)) for name in DIMENSIONS}
         self._first = Stage(_nothing)
         self._watchdog = Watchdog(settings.stall_s)
@@ -197,7 +201,7 @@ class Scorecards:
         started = asyncio.ensure_future(self.app.start())
         crashed = asyncio.ensure_future(self.app._crashed.wait())  # noqa: SLF001  there is no public way to wait for it
         stopping = asyncio.ensure_future(stop.wait())
-        for work in (self._settle(), self.publisher.run(), self._forget()):
+        for work in (self._settle(), self.publisher.run(), self._forget(), self.overuse.run()):
             self._tasks.spawn(work)
         try:
             await asyncio.wait([crashed, stopping, self._tasks.fault], return_when=asyncio.FIRST_COMPLETED)

@@ -76,6 +76,11 @@ SCORE_ROWS: Final = {
     owner: Topic(f"scorecards.{owner}-rows", f"changelog of the scorecards' table by {owner}", _COMPACTED)
     for owner in ("province", "supplier", "institution")
 }
+INSPECTIONS: Final = Topic(
+    "inspections",
+    "the daily list of where a random re-inspection may look, keyed by date",
+    {"cleanup.policy": "delete", "retention.ms": str(400 * _DAY_MS), "max.message.bytes": str(_LARGEST_MESSAGE)},
+)
 SILENCE: Final = Topic("silence", "what was decided about each province's silence, keyed by province", _COMPACTED)
 
 KEYS: Final = Topic(
@@ -86,5 +91,5 @@ KEYS: Final = Topic(
 
 TOPICS: Final = (
     FEEDS, ALERTS, PRICE_CHANGES, DEAD_LETTERS, STATE, KEYS, SCORECARDS, *SCORES_BY.values(), *SCORE_ROWS.values(),
-    SILENCE,
+    SILENCE, INSPECTIONS,
 )  # fmt: skip
