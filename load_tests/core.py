@@ -131,6 +131,7 @@ def _warm_up(load: Load) -> Load:
         seed=load.seed + 1000,
         lines_per_message=load.lines_per_message,
         odd_share=load.odd_share,
+        pace_ms=load.pace_ms,
     )
 
 
@@ -140,15 +141,17 @@ def add_load_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--provinces", type=int, default=32)
     parser.add_argument("--records", type=int, default=2_400_000)
     parser.add_argument("--partitions", type=int, default=4)
-    parser.add_argument("--market", choices=("calm", "storm"), default="calm")
+    parser.add_argument("--market", choices=("calm", "storm", "mixed", "orders"), default="calm")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lines", type=int, default=500, help="records a message")
+    parser.add_argument("--pace", type=int, default=0, help="ms of the log's time between records; 0: 100 a ms")
     parser.add_argument("--odd", type=float, default=0.0, help="share of lines that the fast scanner hands over")
 
 
 def load_of(options: argparse.Namespace) -> Load:
     """Returns the log that the options ask for."""
     return Load(
+        pace_ms=options.pace,
         products=options.products,
         provinces=options.provinces,
         records=options.records,

@@ -5,7 +5,8 @@ rounds: each round visits every slot once, in random order. Each product has an 
 the national lowest; every other province is at parity or above it, in a band. So how many records give an event is set
 by how many change their band, and by how often an anchor falls (one price change, and an event in every other province).
 
-``calm``: 4 % of the records give an event: refreshes, small moves. ``storm``: 25 %.
+``calm``: 4 % of the records give an event: refreshes, small moves. ``storm``: 25 %. ``mixed``: the calm one, with orders,
+deliveries and payments between the quotes; ``orders``: these alone. See ``trades``.
 """
 
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from config.provinces import PROVINCE_CODES
+from load_tests import trades
 from schemas.batches import Batch
 from schemas.columns import MESSAGE
 
@@ -25,6 +27,7 @@ Ints = npt.NDArray[np.int64]
 START_MS: Final = 1_767_225_600_000
 """2026-01-01T00:00:00Z: where a log starts unless it is told otherwise."""
 _CHUNK_RECORDS: Final = 250_000
+_TRADED_CHUNK: Final = 100_000
 _STALE_MS: Final = 3_600_000
 _BASE36: Final = b"0123456789ABCDEFGHJKLMNPQRTUWXY"  # the 31 characters of a social credit code
 _LEVELS: Final = np.array([[1.0, 1.0], [1.005, 1.045], [1.06, 1.18], [1.25, 1.6]])
@@ -48,23 +51,35 @@ class Mix:
 MIXES: Final = {
     "calm": Mix(spread=0.009, moves=0.0396, falls=0.0003),
     "storm": Mix(spread=0.22, moves=0.247, falls=0.002),
+    "mixed": Mix(spread=0.009, moves=0.0396, falls=0.0003),
+    "orders": Mix(spread=0.0, moves=0.0, falls=0.0),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a log is made of. ``records_per_ms``: how fast its own time runs; ``odd_share``: lines with an escape in them."""
+    """What a log is made of.
+
+    ``records_per_ms``: how fast its own time runs; ``pace_ms``: in its place, the time between two records, so that what
+    is ordered falls due (mixed and orders only). ``odd_share``: lines with an escape in them.
+    """
 
     products: int = 50_000
     provinces: int = 32
     records: int = 4_000_000
     partitions: int = 4
-    market: Literal["calm", "storm"] = "calm"
+    market: Literal["calm", "storm", "mixed", "orders"] = "calm"
     seed: int = 1
     lines_per_message: int = 500
     start_ms: int = START_MS
     records_per_ms: int = 100
     odd_share: float = 0.0
+    pace_ms: int = 0
+
+    @property
+    def last_ms(self) -> int:
+        """When its last record happens, or a little later."""
+        return self.start_ms + self.records // self.records_per_ms + self.records * self.pace_ms + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +191,9 @@ class Market:
 
 def lines(load: Load) -> Iterator[Lines]:
     """Yields the log's lines, a run of one partition at a time; within a partition they are in log order."""
+    if load.market in trades.SHARES:
+        yield from _traded_lines(load)
+        return
     market = Market(load)
     width = load.products
     odd_rng = np.random.default_rng([load.seed, 3])
@@ -189,6 +207,54 @@ def lines(load: Load) -> Iterator[Lines]:
             span = slice(int(bounds[index]), int(bounds[index + 1]))
             if span.stop > span.start:
                 yield Lines(index, *_render(market, slots[span], prices[span], at_ms[span], odd[span]))
+
+
+def _traded_lines(load: Load) -> Iterator[Lines]:
+    market = Market(load)
+    trade = trades.Trades(market.codes, market.suppliers, market.lowest.copy(), load.provinces, load.start_ms)
+    rng = np.random.default_rng([load.seed, 4])
+    quotes = _quotes(market)
+    waiting = next(quotes)
+    width = max(_Line.template.size, trades.WIDEST)
+    done = 0
+    for kind in trades.kinds(load.market, trade.contracts, load.records, _TRADED_CHUNK, rng):
+        at_ms = load.start_ms + _elapsed_ms(load, done + np.arange(len(kind), dtype=np.int64))
+        done += len(kind)
+        rows = np.zeros((len(kind), width), np.uint8)
+        partition = np.zeros(len(kind), np.int64)
+        for one in np.unique(kind).tolist():
+            which = np.flatnonzero(kind == one)
+            if one == trades.QUOTE:
+                while len(waiting[0]) < len(which):
+                    waiting = tuple(np.concatenate(pair) for pair in zip(waiting, next(quotes), strict=True))
+                slots, prices = waiting[0][: len(which)], waiting[1][: len(which)]
+                waiting = waiting[0][len(which) :], waiting[1][len(which) :]
+                odd = np.zeros(len(which), np.bool_)
+                rows[which, : _Line.template.size] = _quote_rows(market, slots, prices, at_ms[which], odd)
+                product = slots % load.products
+            else:
+                first = trade.told[one] + np.arange(len(which), dtype=np.int64)
+                product, numbers = trade.products(one, len(which), rng)
+                lines_of = np.zeros((len(which), width), np.uint8)
+                trade.render(one, numbers, at_ms[which], first, lines_of)
+                rows[which] = lines_of
+            partition[which] = market.partition[product]
+        for index in range(load.partitions):
+            own = rows[partition == index]
+            if len(own):
+                kept = own != 0
+                yield Lines(index, own[kept], np.cumsum(kept.sum(axis=1)))
+
+
+def _elapsed_ms(load: Load, records: Ints) -> Ints:
+    return records * load.pace_ms if load.pace_ms else records // load.records_per_ms
+
+
+def _quotes(market: Market) -> Iterator[tuple[Ints, Ints]]:
+    """Yields slots and prices, without end."""
+    while True:
+        for slots, prices, _ in market.chunks():
+            yield slots, prices
 
 
 def messages(load: Load) -> Iterator[tuple[int, bytes]]:
@@ -208,7 +274,6 @@ def messages_of(run: Lines, per_message: int) -> Iterator[bytes]:
 def batches(load: Load, records_per_batch: int = 20_000) -> Iterator[Batch]:
     """Yields the log as the batch transport would hand it over: offsets from 0, broker time = the log's own."""
     next_offset = [0] * load.partitions
-    last_ms = load.start_ms + load.records // load.records_per_ms + 1
     per_batch = max(records_per_batch // load.lines_per_message, 1)
     for run in lines(load):
         starts, ends = _message_bounds(run.ends, load.lines_per_message)
@@ -220,7 +285,7 @@ def batches(load: Load, records_per_batch: int = 20_000) -> Iterator[Batch]:
             table["start"] = starts[part] - base
             table["end"] = ends[part] - 1 - base
             table["offset"] = next_offset[run.partition] + np.arange(count)
-            table["broker_ts_ms"] = last_ms
+            table["broker_ts_ms"] = load.last_ms
             next_offset[run.partition] += count
             yield Batch(run.partition, run.data[base : int(ends[part][-1])], table)
 
@@ -275,6 +340,12 @@ _PROVINCE_BYTES: Final = np.frombuffer("".join(PROVINCE_CODES).encode(), np.uint
 
 
 def _render(market: Market, slots: Ints, prices: Ints, at_ms: Ints, odd: npt.NDArray[np.bool_]) -> tuple[Bytes, Ints]:
+    rows = _quote_rows(market, slots, prices, at_ms, odd)
+    kept = rows != 0
+    return rows[kept], np.cumsum(kept.sum(axis=1))
+
+
+def _quote_rows(market: Market, slots: Ints, prices: Ints, at_ms: Ints, odd: npt.NDArray[np.bool_]) -> Bytes:
     province, product = np.divmod(slots, market.load.products)
     spans = _Line.spans
     rows = np.tile(_Line.template, (len(slots), 1))
@@ -286,8 +357,7 @@ def _render(market: Market, slots: Ints, prices: Ints, at_ms: Ints, odd: npt.NDA
     _put_price(rows, np.where(boxed, prices * 10, prices))
     rows[~boxed, spans["boxed"]] = 0
     rows[:, spans["supplier"]] = market.suppliers[product]
-    kept = rows != 0
-    return rows[kept], np.cumsum(kept.sum(axis=1))
+    return rows
 
 
 def _put_times(rows: Bytes, at_ms: Ints, as_text: npt.NDArray[np.bool_]) -> None:

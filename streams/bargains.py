@@ -1,13 +1,11 @@
 """Orders: traded prices against listed ones, the one-shot ``bargain`` alert (SPEC §4)."""
 
-from typing import Any
-
 from numba import njit
 
 from config.provinces import NO_PROVINCE
 from schemas.columns import NO_BAND, RED
 from streams.effects import APPLIED, STALE, add_alert, add_evidence, name_province, show_price, show_reference
-from streams.kernels import band_of, is_newer
+from streams.kernels import band_of
 from streams.layout import (
     ABOVE_LISTING,
     ABOVE_LOWEST,
@@ -21,8 +19,10 @@ from streams.layout import (
 )
 from streams.linkage import is_silenced
 from streams.packed import offset_of, price_of
-from streams.pools import add_order, find_listing, find_order, is_behind, touch_code, touch_order
+from streams.pools import find_listing
 from streams.state import State
+from streams.supply_pools import detail_for
+from streams.supply_steps import accept_order
 
 
 @njit(cache=True)
@@ -48,13 +48,14 @@ def score_order(s: State, row: int, order: int) -> None:
     if band == NO_BAND:
         return
     listing = s.listings[find_listing(s, row, against)]
-    s.orders[order].bargains += 1
+    detail = s.details[detail_for(s, s.orders[order])]
+    detail.bargains += 1
     alert = add_alert(s, row, placed)
     alert.kind = BARGAIN
     alert.change = OBSERVED
     alert.reason = reason
     alert.band = band
-    alert.opening = s.orders[order].bargains
+    alert.opening = detail.bargains
     alert.revision = 1
     alert.shows |= HAS_INSTITUTION
     alert.rule = RULE_LISTING if reason == ABOVE_LISTING else LOWEST
@@ -67,30 +68,9 @@ def score_order(s: State, row: int, order: int) -> None:
 @njit(cache=True)
 def apply_order(s: State, row: int) -> int:
     """Applies an order."""
-    placed = s.records[s.meta[0].trigger]
-    hash32 = order_hash(s.data, placed.key_start, placed.key_length, row, placed.province)
-    order = find_order(s, row, placed.province, placed.key_start, placed.key_length, hash32)
+    order = accept_order(s, row)
     if order < 0:
-        order = add_order(s, row, placed.province, placed.key_start, placed.key_length, hash32)
-    known = s.orders[order]
-    if is_behind(placed.offset, placed.line, known.applied_offset, known.applied_line):
-        touch_code(s, row)
-        return APPLIED
-    if not is_newer(placed.at_ms, placed.seq, known.at_ms, known.seq):
         return STALE
-    known.at_ms = placed.at_ms
-    known.seq = placed.seq
-    if placed.quantity > 0:
+    if s.orders[order].quantity > 0:
         score_order(s, row, order)
-    touch_order(s, order)
-    touch_code(s, row)
     return APPLIED
-
-
-@njit(cache=True)
-def order_hash(data: Any, start: int, length: int, row: int, province: int) -> int:
-    """A hash of an order's code, province and id: FNV-1a over the id, 32 bits."""
-    hashed = (2_166_136_261 ^ (row * 40_503 + province)) & 0xFFFFFFFF
-    for i in range(length):
-        hashed = ((hashed ^ data[start + i]) * 16_777_619) & 0xFFFFFFFF
-    return int(hashed)

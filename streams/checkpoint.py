@@ -1,9 +1,9 @@
-"""Rows to bytes for the state topic, and back: copies of the rows as they lie in memory.
+"""Codes' rows to bytes for the state topic, and back: copies of the rows as they lie in memory.
 
 A code's value: layout version, CODE row, its LISTING rows, for each listing with an extra the EXTRA and two QUOTE
 rows, its past lowests oldest first, its new code. Key: the code. In the copy, ``listings`` is 0 or NONE, ``oldest``
 counts the past lowests, and a listing's ``extra`` is 0 or NONE: indexes mean nothing elsewhere.
-An order's value: layout version, ORDER row. Key: code, ``/``, province, ``/``, order_id.
+Rows of supply: see ``supply_rows``.
 """
 
 from typing import Any, Final, NamedTuple
@@ -13,34 +13,15 @@ import numpy.typing as npt
 from numba import int64, njit
 
 from schemas.codes import murmur2_of
-from schemas.columns import NO_BAND, RED
 from schemas.octets import copy_octets
-from streams.bargains import order_hash
-from streams.layout import (
-    BREACHED,
-    CEILING_BREACH,
-    CODE,
-    EXTRA,
-    HOLDS,
-    LISTING,
-    NEVER_MS,
-    NEW_CODE,
-    NONE,
-    ORDER,
-    PRICE_ADJUSTMENT,
-    PRICE_HOLD,
-    QUOTE,
-    WINDOW,
-)
+from streams.layout import CODE, EXTRA, LISTING, NEVER_MS, NEW_CODE, NONE, QUOTE, TRACKED, WINDOW
 from streams.pools import (
     ENOUGH,
     SHORT_EXTRAS,
     SHORT_WINDOW,
     add_code,
-    add_order,
     extra_for,
     find_code,
-    find_order,
     free_extra,
     free_window,
     is_behind,
@@ -50,12 +31,8 @@ from streams.pools import (
     take_window,
 )
 from streams.state import State
-from streams.timers import schedule
-from streams.words import PROVINCE_DIGITS
 
-ROW_VERSION: Final = 1
-SLASH: Final = 47
-ORDER_KEY_EXTRA: Final = 8  # "/320000/"
+ROW_VERSION: Final = 2
 LISTING_BYTES: Final = LISTING.itemsize
 EXTRA_AT: Final[int] = dict(LISTING.fields or {})["extra"][1]
 EXTRA_BYTES: Final = EXTRA.itemsize
@@ -63,7 +40,6 @@ QUOTE_BYTES: Final = QUOTE.itemsize
 WINDOW_BYTES: Final = WINDOW.itemsize
 CODE_BYTES: Final = CODE.itemsize
 NEW_CODE_BYTES: Final = NEW_CODE.itemsize
-ORDER_BYTES: Final = ORDER.itemsize
 
 Octets = npt.NDArray[np.uint8]
 
@@ -79,6 +55,10 @@ class Raw(NamedTuple):
     window: Octets
     moved: Octets
     orders: Octets
+    details: Octets
+    deliveries: Octets
+    contracts: Octets
+    gaps: Octets
 
 
 def raw_of(s: State) -> Raw:
@@ -134,6 +114,8 @@ def write_code(s: State, raw: Raw, scratch: State, scratch_raw: Raw, row: int, o
     copied.moved = 0 if code.moved >= 0 else NONE
     copied.oldest = past
     copied.newest = NONE
+    copied.contracts = NONE
+    copied.marks &= ~TRACKED & 0xFF
     copied.queued_ms = NEVER_MS
     copied.dirty = 0
     at = copy_out(out, at, scratch_raw.codes, 0, 1, CODE_BYTES)
@@ -174,15 +156,6 @@ def codes_room(s: State, rows: Any) -> int:
 
 
 @njit(cache=True, nogil=True)
-def orders_room(s: State, rows: Any) -> int:
-    """Bytes that the keys and values of some orders take at most."""
-    room = 0
-    for row in rows:
-        room += 27 + ORDER_KEY_EXTRA + int64(s.orders[row].id_length) + 1 + ORDER_BYTES
-    return room
-
-
-@njit(cache=True, nogil=True)
 def write_codes(s: State, raw: Raw, scratch: State, scratch_raw: Raw, rows: Any, out: Any, at: int, spans: Any) -> int:
     """Writes keys and values of some codes; ``spans``: key start, key end, end."""
     for i in range(rows.size):
@@ -193,36 +166,6 @@ def write_codes(s: State, raw: Raw, scratch: State, scratch_raw: Raw, rows: Any,
         at += int64(code.code_length)
         spans[i, 1] = at
         at = write_code(s, raw, scratch, scratch_raw, rows[i], out, at)
-        spans[i, 2] = at
-    return at
-
-
-@njit(cache=True, nogil=True)
-def write_orders(s: State, scratch: State, scratch_raw: Raw, rows: Any, out: Any, at: int, spans: Any) -> int:
-    """Writes keys and values of some orders."""
-    for i in range(rows.size):
-        order = s.orders[rows[i]]
-        code = s.codes[order.code]
-        spans[i, 0] = at
-        for j in range(code.code_length):
-            out[at + j] = code.code[j]
-        at += int64(code.code_length)
-        out[at] = SLASH
-        for j in range(6):
-            out[at + 1 + j] = PROVINCE_DIGITS[order.province, j]
-        out[at + 7] = SLASH
-        at += ORDER_KEY_EXTRA
-        for j in range(order.id_length):
-            out[at + j] = s.arena[order.id_start + j]
-        at += int64(order.id_length)
-        spans[i, 1] = at
-        out[at] = ROW_VERSION
-        scratch.orders[0] = order
-        scratch.orders[0].id_start = 0
-        scratch.orders[0].code = NONE
-        scratch.orders[0].hash = 0
-        scratch.orders[0].dirty = 0
-        at = copy_out(out, at + 1, scratch_raw.orders, 0, 1, ORDER_BYTES)
         spans[i, 2] = at
     return at
 
@@ -248,11 +191,13 @@ def forget_code(s: State, row: int) -> None:
 
 
 @njit(cache=True)
-def read_code(s: State, raw: Raw, scratch: State, scratch_raw: Raw, start: int, end: int, only_lost: bool) -> None:
+def read_code(
+    s: State, raw: Raw, scratch: State, scratch_raw: Raw, start: int, end: int, limit: int, only_lost: bool
+) -> bool:
     """Takes a code's value ``data[end:]`` under the key ``data[start:end]``, unless the row is as new.
 
-    ``only_lost``: the value is of a checkpoint that was never finished: take it only if nothing older is left of a row
-    that an older checkpoint had.
+    ``limit``: what is applied from this offset on is not taken, and the answer False: it may be later.
+    ``only_lost``: take it only if nothing older is left of a row that an older checkpoint had.
     """
     at = copy_in(scratch_raw.codes, 0, 1, CODE_BYTES, s.data, end + 1)
     read = scratch.codes[0]
@@ -260,16 +205,20 @@ def read_code(s: State, raw: Raw, scratch: State, scratch_raw: Raw, start: int, 
     hash32 = murmur2_of(s.data, start, length)
     row = find_code(s, start, length, hash32)
     if only_lost and (read.saved == 0 or (row >= 0 and s.codes[row].applied_offset != NONE)):
-        return
-    if row < 0:  # where it is there without a position, an order's row made it
+        return True
+    if not only_lost and read.applied_offset >= limit:
+        return False
+    if row < 0:  # where it is there without a position, a row of supply made it
         row = add_code(s, start, length, hash32)
     code = s.codes[row]
     if is_behind(read.applied_offset, read.applied_line, code.applied_offset, code.applied_line):
-        return
+        return True
     moved = code.moved
+    contracts = code.contracts
     forget_code(s, row)
     s.codes[row] = read
     code.moved = moved
+    code.contracts = contracts
     code.oldest = NONE
     count = int64(code.listing_count)
     if count > 0:
@@ -301,48 +250,14 @@ def read_code(s: State, raw: Raw, scratch: State, scratch_raw: Raw, start: int, 
             code.moved = s.meta[0].moved
             s.meta[0].moved += 1
         copy_in(raw.moved, int64(code.moved), 1, NEW_CODE_BYTES, s.data, at)
+    return True
 
 
 @njit(cache=True)
-def read_order(s: State, scratch: State, scratch_raw: Raw, start: int, end: int, slash: int, only_lost: bool) -> None:
-    """Takes an order's value; see ``read_code``.
-
-    Of a checkpoint that was never finished, also where the code's row was taken that has the order's record applied:
-    reading on will not apply it again.
-    """
-    copy_in(scratch_raw.orders, 0, 1, ORDER_BYTES, s.data, end + 1)
-    read = scratch.orders[0]
-    length = slash - start
-    hash32 = murmur2_of(s.data, start, length)
-    row = find_code(s, start, length, hash32)
-    if row < 0:
-        row = add_code(s, start, length, hash32)
-    id_start = slash + ORDER_KEY_EXTRA
-    id_length = end - id_start
-    order_hash32 = order_hash(s.data, id_start, id_length, row, read.province)
-    found = find_order(s, row, read.province, id_start, id_length, order_hash32)
-    code = s.codes[row]
-    ahead = is_behind(read.applied_offset, read.applied_line, code.applied_offset, code.applied_line)
-    if only_lost and not ahead and (found >= 0 or read.saved == 0):
-        return
-    if found < 0:
-        found = add_order(s, row, read.province, id_start, id_length, order_hash32)
-    order = s.orders[found]
-    if is_behind(read.applied_offset, read.applied_line, order.applied_offset, order.applied_line):
-        return
-    order.at_ms = read.at_ms
-    order.seq = read.seq
-    order.bargains = read.bargains
-    order.saved = read.saved
-    order.applied_offset = read.applied_offset
-    order.applied_line = read.applied_line
-
-
-@njit(cache=True)
-def short_for_row(s: State, scratch: State, scratch_raw: Raw, end: int, is_code: bool) -> int:
+def short_for_code(s: State, scratch: State, scratch_raw: Raw, end: int) -> int:
     """Returns ENOUGH, or which pool has no room for the row ``data[end:]``: one code's row may need a lot at once."""
     short = short_pool(s)
-    if short != ENOUGH or not is_code:
+    if short != ENOUGH:
         return short
     copy_in(scratch_raw.codes, 0, 1, CODE_BYTES, s.data, end + 1)
     read = scratch.codes[0]
@@ -352,44 +267,3 @@ def short_for_row(s: State, scratch: State, scratch_raw: Raw, end: int, is_code:
     if meta.window + read.oldest > s.window.size:
         return SHORT_WINDOW
     return ENOUGH
-
-
-@njit(cache=True, nogil=True)
-def read_rows(s: State, raw: Raw, scratch: State, scratch_raw: Raw, spans: Any, first: int, only_lost: bool) -> int:
-    """Takes rows read from the state topic, ``spans[first:]`` over ``s.data``; returns where it stopped for room."""
-    for i in range(first, spans.shape[0]):
-        start = spans[i, 0]
-        end = spans[i, 1]
-        slash = start
-        while slash < end and s.data[slash] != SLASH:
-            slash += 1
-        s.meta[0].short = short_for_row(s, scratch, scratch_raw, end, slash == end)
-        if s.meta[0].short != ENOUGH:
-            return i
-        if slash == end:
-            read_code(s, raw, scratch, scratch_raw, start, end, only_lost)
-        else:
-            read_order(s, scratch, scratch_raw, start, end, slash, only_lost)
-    return int(spans.shape[0])
-
-
-@njit(cache=True, nogil=True)
-def wake_up(s: State) -> None:
-    """After the last row: fills the timer heap and counts the open alerts."""
-    s.meta[0].timers = 0
-    s.open_alerts[:, :] = 0
-    for row in range(s.meta[0].codes):
-        code = s.codes[row]
-        code.queued_ms = NEVER_MS
-        if code.due_ms < NEVER_MS:
-            schedule(s, row, code.due_ms)
-        for i in range(code.listing_count):
-            listing = s.listings[code.listings + i]
-            if listing.band != NO_BAND:
-                s.open_alerts[PRICE_ADJUSTMENT, listing.band] += 1
-            if listing.extra >= 0:
-                flags = s.extras[listing.extra].marks
-                if flags & HOLDS:
-                    s.open_alerts[PRICE_HOLD, RED] += 1
-                if flags & BREACHED:
-                    s.open_alerts[CEILING_BREACH, RED] += 1

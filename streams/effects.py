@@ -6,20 +6,26 @@ from numba import njit
 
 from schemas.columns import NO_BAND
 from streams.layout import (
+    EASED,
+    ESCALATED,
     HAS_EXCESS,
     HAS_PRICE,
     HAS_REFERENCE,
     HAS_SOURCE,
+    HAS_SUPPLIER,
     HAS_TARGET,
     HIGH_VALUE_E4,
     HOLD_RELEASED,
     NEW_LISTING,
     NO_REASON,
+    NONE,
+    OPENED,
     OWN_PRICE_FELL,
     OWN_PRICE_ROSE,
     PRICE_HOLD,
     REFERENCE_FELL,
     REFERENCE_ROSE,
+    RESOLVED,
 )
 from streams.state import State
 
@@ -42,17 +48,37 @@ def is_high_value(device_class: int, price_e4: int) -> bool:
 
 
 @njit(cache=True)
+def band_change(previous: int, band: int) -> int:
+    """Which change the move from one band to another is; NONE for none."""
+    if previous == band:
+        return NONE
+    if previous == NO_BAND:
+        return OPENED
+    if band == NO_BAND:
+        return RESOLVED
+    return ESCALATED if band > previous else EASED
+
+
+@njit(cache=True)
 def add_alert(s: State, row: int, listing: Any) -> Any:
     """Starts an alert row of the step: of the listing's province and supplier, first evidence the trigger.
 
     The caller sets kind, change, reason, bands and revision.
     """
+    alert = add_alert_in(s, row, listing.province)
+    alert.supplier_hi = listing.supplier_hi
+    alert.supplier_lo = listing.supplier_lo
+    alert.shows |= HAS_SUPPLIER
+    return alert
+
+
+@njit(cache=True)
+def add_alert_in(s: State, row: int, province: int) -> Any:
+    """Starts an alert row of the step in a province, whose supplier is not set."""
     meta = s.meta[0]
     alert = s.alerts[meta.alerts]
     meta.alerts += 1
-    alert.province = listing.province
-    alert.supplier_hi = listing.supplier_hi
-    alert.supplier_lo = listing.supplier_lo
+    alert.province = province
     alert.code = row
     alert.record = meta.trigger
     alert.policy = meta.policy
@@ -75,6 +101,8 @@ def add_alert(s: State, row: int, listing: Any) -> Any:
     alert.evidence_count = 0
     alert.named = meta.named
     alert.named_count = 0
+    alert.owner = NONE
+    alert.institution = NONE
     trigger = s.records[meta.trigger]
     add_evidence(s, alert, trigger.offset, trigger.line)
     return alert

@@ -7,6 +7,8 @@ import numpy.typing as npt
 from numba import njit
 
 from schemas.columns import KINDS, RECORD, RECORD_TYPES
+from streams.alarms import set_all_alarms
+from streams.derived import PLACES_OF_A_CODE, special_drugs
 from streams.layout import (
     ALERT,
     CHANGE,
@@ -14,10 +16,8 @@ from streams.layout import (
     EXTRA,
     LISTING,
     META,
-    NEVER_MS,
     NEW_CODE,
     NONE,
-    ORDER,
     POSITION,
     PROVINCE_COUNT,
     PROVINCE_RULES,
@@ -30,22 +30,35 @@ from streams.layout import (
 )
 from streams.pools import (
     ALERTS_PER_STEP,
-    ARENA_PER_STEP,
     EVIDENCE_PER_STEP,
     NAMED_PER_STEP,
-    SHORT_ARENA,
     SHORT_CODES,
     SHORT_EXTRAS,
     SHORT_LISTINGS,
     SHORT_MOVED,
-    SHORT_ORDERS,
     SHORT_TIMERS,
     SHORT_WINDOW,
     enter,
     pack_listings,
 )
 from streams.state import State
-from streams.timers import push_timer
+from streams.supply_layout import CONTRACT, DELIVERY, DETAIL, GAP, NODE, ORDER, TALLY, TEXT
+from streams.supply_pools import (
+    ARENA_PER_STEP,
+    NODES_PER_ORDER,
+    PLACES_PER_STEP,
+    SHORT_ARENA,
+    SHORT_CONTRACTS,
+    SHORT_DELIVERIES,
+    SHORT_DETAILS,
+    SHORT_GAPS,
+    SHORT_NODES,
+    SHORT_ORDERS,
+    SHORT_TALLIES,
+    SHORT_TEXTS,
+    SHORT_TOUCHED,
+    TIMERS_PER_STEP,
+)
 
 ALERTS_KEPT: Final = 4_096 + ALERTS_PER_STEP
 """Alert rows between two renderings."""
@@ -80,12 +93,25 @@ def new_state() -> State:
         window=rows_of(WINDOW, SMALLEST),
         moved=rows_of(NEW_CODE, SMALLEST),
         orders=rows_of(ORDER, SMALLEST),
+        tallies=rows_of(TALLY, SMALLEST),
+        details=rows_of(DETAIL, SMALLEST),
+        deliveries=rows_of(DELIVERY, SMALLEST),
+        contracts=rows_of(CONTRACT, SMALLEST),
+        gaps=rows_of(GAP, SMALLEST),
+        nodes=rows_of(NODE, SMALLEST),
+        texts=rows_of(TEXT, SMALLEST),
         arena=octets(4 * ARENA_PER_STEP),
         index=empty_index(2 * SMALLEST),
         order_index=empty_index(2 * SMALLEST),
+        delivery_index=empty_index(2 * SMALLEST),
+        contract_index=empty_index(2 * SMALLEST),
+        text_index=empty_index(2 * SMALLEST),
         timers=rows_of(TIMER, SMALLEST),
         dirty=np.zeros(SMALLEST, np.int32),
         dirty_orders=np.zeros(SMALLEST, np.int32),
+        dirty_deliveries=np.zeros(SMALLEST, np.int32),
+        dirty_contracts=np.zeros(SMALLEST, np.int32),
+        touched=np.zeros(SMALLEST, np.int64),
         rules=rows_of(RULES, 1),
         provinces=rows_of(PROVINCE_RULES, PROVINCE_COUNT),
         prefixes=np.zeros((1, 28), np.uint8),
@@ -109,6 +135,8 @@ def new_state() -> State:
     meta.free_window = NONE
     meta.free_extra = NONE
     meta.free_listings[:] = NONE
+    meta.free_node = NONE
+    meta.firing = NONE
     return state
 
 
@@ -130,17 +158,6 @@ def reindex(rows: Any, count: int, index: Any) -> None:
     """Enters the first ``count`` rows into an empty index."""
     for row in range(count):
         enter(index, rows[row].hash, row)
-
-
-@njit(cache=True)
-def refill_timers(s: State) -> None:
-    """Puts each code's earliest timer into an empty heap: entries that rows have outlived are gone."""
-    s.meta[0].timers = 0
-    for row in range(s.meta[0].codes):
-        code = s.codes[row]
-        code.queued_ms = code.due_ms
-        if code.due_ms < NEVER_MS:
-            push_timer(s, code.due_ms, row)
 
 
 def indexed(rows: Rows, count: int, index: npt.NDArray[np.int32], room: int) -> npt.NDArray[np.int32]:
@@ -184,21 +201,58 @@ def grow_extras(s: State) -> State:
     )
 
 
-def grow_orders(s: State) -> State:
-    """Makes room for more orders."""
-    used = int(s.meta[0].orders)
-    room = more(used)
-    orders = larger(s.orders, used, room)
-    dirty = larger(s.dirty_orders, int(s.meta[0].dirty_orders), room)
-    return s.replace(orders=orders, dirty_orders=dirty, order_index=indexed(orders, used, s.order_index, room))
+def grow_indexed(s: State, name: str, index: str, dirty: str | None, need: int) -> State:
+    """Makes room for more rows that an index finds and, where they are saved, a list of changed ones names."""
+    used = int(s.meta[0][name])
+    room = more(used + need)
+    rows = larger(getattr(s, name), used, room)
+    arrays = {name: rows, index: indexed(rows, used, getattr(s, index), room)}
+    if dirty is not None:
+        arrays[dirty] = larger(getattr(s, dirty), int(s.meta[0][dirty]), room)
+    return s.replace(**arrays)
+
+
+def grow_pool(s: State, name: str, need: int) -> State:
+    """Makes room for more rows of a plain pool."""
+    used = int(s.meta[0][name])
+    return s.replace(**{name: larger(getattr(s, name), used, more(used + need))})
 
 
 def grow_timers(s: State) -> State:
-    """Drops outlived entries where they are half of the heap; else makes it larger."""
+    """Drops outlived entries, and makes the heap larger if it is half full all the same.
+
+    While timers are firing, entries due at this very instant could not be made again: then it only becomes larger.
+    """
+    room = int(s.meta[0].need) + TIMERS_PER_STEP
+    if s.meta[0].ringing == 1:
+        return grow_pool(s, "timers", room)
+    if owners_of_timers(s) + room > s.timers.size:
+        s = s.replace(timers=larger(s.timers, int(s.meta[0].timers), more(owners_of_timers(s) + room)))
+    set_all_alarms(s)
     used = int(s.meta[0].timers)
-    if used <= 2 * int(s.meta[0].codes):
-        return s.replace(timers=larger(s.timers, used, more(used)))
-    refill_timers(s)
+    return s if 2 * (used + room) <= s.timers.size else s.replace(timers=larger(s.timers, used, more(used + room)))
+
+
+def owners_of_timers(s: State) -> int:
+    """Returns how many entries the heap can have at most when none is outlived."""
+    meta = s.meta[0]
+    return int(meta.codes + meta.contracts + meta.gaps + meta.orders)
+
+
+def with_room_to_rebuild(s: State) -> State:
+    """Returns the state with what ``derived.rebuild`` needs: memory that is not touched is not taken."""
+    meta = s.meta[0]
+    orders = int(meta.orders)
+    places = PLACES_OF_A_CODE * int(special_drugs(s))
+    s = grow_indexed(s, "contracts", "contract_index", "dirty_contracts", places)
+    s = grow_pool(s, "gaps", places)
+    details = int(meta.details)
+    s = s.replace(
+        details=larger(s.details, details, details + orders + SMALLEST),
+        nodes=larger(s.nodes, int(meta.nodes), NODES_PER_ORDER * (orders + 1) + SMALLEST),
+        timers=larger(s.timers, 0, owners_of_timers(s) + 2 * places + TIMERS_PER_STEP),
+    )
+    meta.timers = 0
     return s
 
 
@@ -215,10 +269,27 @@ def grown(s: State, short: int) -> State:
         return s.replace(window=larger(s.window, int(meta.window), more(s.window.size)))
     if short == SHORT_MOVED:
         return s.replace(moved=larger(s.moved, int(meta.moved), more(int(meta.moved))))
-    if short == SHORT_ORDERS:
-        return grow_orders(s)
-    if short == SHORT_ARENA:
-        return s.replace(arena=larger(s.arena, int(meta.arena), more(int(meta.arena)) + ARENA_PER_STEP))
     if short == SHORT_TIMERS:
         return grow_timers(s)
-    raise AssertionError(f"no pool {short}")
+    need = int(meta.need)
+    if short == SHORT_ORDERS:
+        return grow_indexed(s, "orders", "order_index", "dirty_orders", 1)
+    if short == SHORT_DELIVERIES:
+        return grow_indexed(s, "deliveries", "delivery_index", "dirty_deliveries", 1)
+    if short == SHORT_CONTRACTS:
+        return grow_indexed(s, "contracts", "contract_index", "dirty_contracts", PLACES_PER_STEP)
+    if short == SHORT_TEXTS:
+        return grow_indexed(s, "texts", "text_index", None, 2)
+    if short == SHORT_ARENA:
+        return grow_pool(s, "arena", ARENA_PER_STEP)
+    return grow_pool(s, POOLS[short], NODES_PER_ORDER * (need + 1) + PLACES_PER_STEP)
+
+
+POOLS: Final = {
+    SHORT_TALLIES: "tallies",
+    SHORT_DETAILS: "details",
+    SHORT_GAPS: "gaps",
+    SHORT_NODES: "nodes",
+    SHORT_TOUCHED: "touched",
+}
+"""Pools of supply without an index, as META and State name them."""

@@ -2,7 +2,7 @@
 
 One CODE row a product. Its listings, one a province that ever quoted it, lie in one block of the listing pool, sorted
 by province. What few listings have (a waiting quote, a held one, a ceiling) lies in three pools that share an index,
-``extra``. Past national lowests lie in a list of WINDOW nodes. Orders are rows of their own.
+``extra``. Past national lowests lie in a list of WINDOW nodes. Orders and contracts: ``supply_layout``.
 
 Times and positions take 48 bits and prices 40, in two fields each, so that a listing takes 74 bytes; ``packed`` reads and
 writes them. Every count has its bound here.
@@ -22,6 +22,7 @@ LAST_MS: Final = 253_402_300_799_999
 NEVER_MS: Final = 1 << 62
 """No timer."""
 NONE: Final = -1
+HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
 HIGH_VALUE_E4: Final = 20_000_000
 """Above 2,000 yuan a class 2 or 3 consumable is high value (SPEC §3)."""
@@ -32,6 +33,7 @@ MOVED: Final = 2
 SPECIAL_DRUG: Final = 4
 MASKED: Final = DISABLED | MOVED
 HOLDING: Final = 8  # some listing may have a held quote
+TRACKED: Final = 16  # was a special drug: its channels are watched (derived, not saved)
 
 # marks of a LISTING
 IN_FORCE: Final = 1  # its quote is active and not past its end; whether the code is masked is the code's affair
@@ -62,7 +64,9 @@ CODE: Final = np.dtype(
         ("moved", "i4"),  # in the pool of new codes; NONE
         ("oldest", "i4"),  # ends of the list of past lowests; NONE
         ("newest", "i4"),
-        ("due_ms", "i8"),  # earliest timer
+        ("contracts", "i4"),  # first of its contracts and places; NONE
+        ("clock_ms", "i8"),  # at its last step
+        ("due_ms", "i8"),  # earliest timer of its prices
         ("queued_ms", "i8"),  # its earliest entry in the timer heap
         ("applied_offset", "i8"),  # position up to which the row is applied
         ("applied_line", "i4"),
@@ -144,24 +148,8 @@ WINDOW: Final = np.dtype(
 
 NEW_CODE: Final = np.dtype([("code", "u1", (27,)), ("code_length", "u1")])
 
-ORDER: Final = np.dtype(
-    [
-        ("at_ms", "i8"),
-        ("seq", "i8"),
-        ("id_start", "i8"),  # its order_id in the arena of ids
-        ("applied_offset", "i8"),
-        ("applied_line", "i4"),
-        ("code", "i4"),  # row
-        ("hash", "u4"),
-        ("bargains", "u4"),  # bargain alerts so far
-        ("id_length", "u2"),
-        ("province", "u1"),
-        ("dirty", "u1"),
-        ("saved", "u1"),
-    ]
-)
-
-TIMER: Final = np.dtype([("due_ms", "i8"), ("code", "i4")])
+TIMER: Final = np.dtype([("due_ms", "i8"), ("code", "i4"), ("ref", "i4")])
+"""``ref``: NONE for the code's prices; else a row and what it is a row of, see ``timers``."""
 
 META: Final = np.dtype(
     [
@@ -174,13 +162,31 @@ META: Final = np.dtype(
         ("window", "i8"),
         ("moved", "i8"),
         ("orders", "i8"),
+        ("tallies", "i8"),
+        ("details", "i8"),
+        ("deliveries", "i8"),
+        ("contracts", "i8"),
+        ("gaps", "i8"),
+        ("nodes", "i8"),
+        ("texts", "i8"),
         ("arena", "i8"),
         ("timers", "i8"),
+        ("free_node", "i8"),
+        ("spare_nodes", "i8"),  # how many are free
         ("free_window", "i8"),
         ("free_extra", "i8"),
         ("free_listings", "i4", (PROVINCE_COUNT + 1,)),  # by room of the block
         ("dirty", "i8"),
         ("dirty_orders", "i8"),
+        ("dirty_deliveries", "i8"),
+        ("dirty_contracts", "i8"),
+        ("touched", "i8"),  # contracts, places and orders to evaluate in this step
+        ("evaluated", "i8"),  # how many of them, in both passes, are done
+        ("firing", "i8"),  # code whose timers' step is under way; NONE
+        ("ringing", "i8"),  # 1 until all timers due before a record are through
+        ("prices_due", "i8"),  # 1: the step under way is one of its prices, too
+        ("unfinished", "i8"),  # 1: a record's step is under way
+        ("need", "i8"),  # how much room the pool ``short`` must get
         ("alerts", "i8"),  # effects of the batch so far
         ("evidence", "i8"),
         ("named", "i8"),
@@ -202,6 +208,11 @@ RULES: Final = np.dtype(
         ("rolling", "i8"),  # 1: some province links to the rolling lowest
         ("kinds", "i8"),  # the quote kinds that count in most provinces, a bit each
         ("uniform", "i8"),  # 1: every province links to the current lowest everywhere of these kinds
+        ("supply_window_ms", "i8"),
+        ("fill_yellow_bp", "i8"),
+        ("fill_red_bp", "i8"),
+        ("late_yellow_ms", "i8"),
+        ("late_red_ms", "i8"),
     ]
 )
 
@@ -234,15 +245,20 @@ ALERT_REASONS: Final = (
     "", "new_listing", "hold_released", "own_price_rose", "reference_fell", "own_price_fell", "expired", "delisted",
     "reference_rose", "item_changed", "policy_changed", "kind_changed", "policy_deadline", "unit_mismatch",
     "outlier_low", "confirmed", "rejected", "corroborated", "superseded", "above_lowest", "above_listing",
+    "contract_ended",
 )  # fmt: skip
 (
     NO_REASON, NEW_LISTING, HOLD_RELEASED, OWN_PRICE_ROSE, REFERENCE_FELL, OWN_PRICE_FELL, EXPIRED, DELISTED,
     REFERENCE_ROSE, ITEM_CHANGED, POLICY_CHANGED, KIND_CHANGED, POLICY_DEADLINE, UNIT_MISMATCH,
     OUTLIER_LOW, CONFIRMED, REJECTED, CORROBORATED, SUPERSEDED, ABOVE_LOWEST, ABOVE_LISTING,
-) = range(21)  # fmt: skip
+    CONTRACT_ENDED,
+) = range(22)  # fmt: skip
 
 OPENED, ESCALATED, EASED, REVISED, OVERDUE_CHANGE, RESOLVED, OBSERVED, CLOSED = range(8)
-PRICE_HOLD, PRICE_ADJUSTMENT, CEILING_BREACH, BARGAIN = range(4)
+(
+    PRICE_HOLD, PRICE_ADJUSTMENT, CEILING_BREACH, BARGAIN, SUPPLY_SHORTFALL, PURCHASE_SHORTFALL, CHANNEL_GAP,
+    SETTLEMENT_ARREARS,
+) = range(8)  # fmt: skip
 
 ABSENT_KIND: Final = 255
 """In an EVENT: a price change, which is no alert."""
@@ -255,6 +271,9 @@ HAS_EXCESS: Final = 8
 HAS_DUE: Final = 16
 HAS_SOURCE: Final = 32  # the trigger is a record, not a timer
 HAS_INSTITUTION: Final = 64
+HAS_QUANTITY: Final = 128
+HAS_AMOUNT: Final = 256
+HAS_SUPPLIER: Final = 512
 
 ALERT: Final = np.dtype(
     [
@@ -263,9 +282,15 @@ ALERT: Final = np.dtype(
         ("excess_bp", "i8"),
         ("due_ms", "i8"),
         ("at_ms", "i8"),
+        ("quantity_due", "i8"),
+        ("quantity_filled", "i8"),
+        ("quantity_overdue", "i8"),
+        ("owed_e4", "i8"),
         ("supplier_hi", "u8"),
         ("supplier_lo", "u4"),
         ("code", "i4"),
+        ("owner", "i4"),  # contract or order that the alert is about, from supply_shortfall on
+        ("institution", "i4"),  # in texts; NONE: the record's
         ("record", "i4"),  # triggering record in the batch; for a timer, the one that moved the clock
         ("evidence", "i4"),  # first of its positions
         ("named", "i4"),  # first of the reference's provinces
@@ -274,7 +299,7 @@ ALERT: Final = np.dtype(
         ("policy", "i4"),  # index of the batch's policy versions
         ("evidence_count", "u1"),
         ("named_count", "u1"),
-        ("shows", "u1"),
+        ("shows", "u2"),
         ("kind", "u1"),
         ("change", "u1"),
         ("reason", "u1"),

@@ -25,27 +25,29 @@ from schemas.batches import Batch, DeadLetter, Effects, Run, StateRows
 from schemas.columns import DISABLED_CODE, EVENT, FROM_FUTURE, OK, REASONS, WRONG_PARTITION
 from schemas.policy import Policy, load_policy
 from schemas.scanner import Scanned, admit, scan
-from streams.checkpoint import (
-    codes_room,
-    orders_room,
-    raw_of,
-    read_rows,
-    wake_up,
-    write_codes,
-    write_orders,
-)
+from streams.checkpoint import codes_room, raw_of, write_codes
+from streams.derived import count_open, rebuild
 from streams.effects import APPLIED, DEAD, STALE
-from streams.growth import grown, new_state, octets, rows_of
+from streams.growth import grown, new_state, octets, with_room_to_rebuild
 from streams.kernels import is_newer
-from streams.layout import EVENT_BYTES, TIMER
+from streams.layout import EVENT_BYTES
 from streams.partition_row import PARTITION_KEY, PartitionRow
 from streams.policies import with_policy
 from streams.pools import ENOUGH, SHORT_EFFECTS
 from streams.render import CHANGE_ROOM, alerts_room, render_alerts, render_changes
 from streams.state import State
 from streams.steps import DONE, SHORT, apply_records, evaluate_policy
+from streams.supply_rows import (
+    read_rows,
+    supply_room,
+    worth_saving,
+    write_contracts,
+    write_deliveries,
+    write_orders,
+)
 
 Indexes = npt.NDArray[np.int32]
+Pairs = list[tuple[bytes, bytes]]
 
 RESTORE_BYTES: Final = 8 << 20
 """Rows are read back in portions of about this size."""
@@ -129,6 +131,9 @@ class Machine:
         self._policy_given = True
         self.policy = policy
         self._state = with_policy(self._state, policy)
+        if self._state.rules[0].supply_window_ms != self._state.was_rules[0].supply_window_ms:
+            self._state = with_room_to_rebuild(self._state)
+            rebuild(self._state)
         meta.policy_step = 1
         codes = self._state.codes[: meta.codes]
         order = np.argsort(np.ascontiguousarray(codes["code"]).view("S27").ravel(), kind="stable")
@@ -142,12 +147,11 @@ class Machine:
     def checkpoint(self, next_offset: int) -> StateRows:
         """Returns the rows that changed since the last call, the partition's own last.
 
-        ``next_offset``: of ``feeds``, behind the last message applied. Orders come before codes: should a crash cut the
-        rows short, an order's row is never behind its code's.
+        ``next_offset``: of ``feeds``, behind the last message applied. Rows of supply come before codes: should a crash
+        cut the rows short, see ``supply_rows``.
         """
         s = self._state
         meta = s.meta[0]
-        codes, orders = s.dirty[: meta.dirty], s.dirty_orders[: meta.dirty_orders]
         own = PartitionRow(
             next_offset=next_offset,
             clock_ms=self.clock_ms,
@@ -155,22 +159,30 @@ class Machine:
             policy_seq=int(meta.policy_seq),
             policy=self.policy.canonical if self._policy_given else None,
         ).to_bytes()
-        rows = StateRows(*self._write(codes, orders, own))
+        codes = s.dirty[: meta.dirty]
+        supply = (
+            s.dirty_contracts[: meta.dirty_contracts],
+            s.dirty_deliveries[: meta.dirty_deliveries],
+            s.dirty_orders[: meta.dirty_orders],
+        )
+        rows = StateRows(*self._write(codes, *supply, own, keep=True))
         s.codes["saved"][codes], s.codes["dirty"][codes] = 1, 0
-        s.orders["saved"][orders], s.orders["dirty"][orders] = 1, 0
-        meta.dirty = 0
-        meta.dirty_orders = 0
+        meta.dirty = meta.dirty_orders = meta.dirty_deliveries = meta.dirty_contracts = 0
         return rows
 
     def _write(
-        self, codes: Indexes, orders: Indexes, own: bytes
+        self, codes: Indexes, contracts: Indexes, deliveries: Indexes, orders: Indexes, own: bytes, *, keep: bool
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         s = self._state
-        data = octets(codes_room(s, codes) + orders_room(s, orders) + len(PARTITION_KEY) + len(own))
-        spans = np.zeros((codes.size + orders.size + 1, 3), np.int64)
+        room = codes_room(s, codes) + supply_room(s, contracts, deliveries, orders)
+        data = octets(room + len(PARTITION_KEY) + len(own))
+        spans = np.zeros((codes.size + contracts.size + deliveries.size + orders.size + 1, 3), np.int64)
         raw, scratch_raw = raw_of(s), raw_of(self._scratch)
-        end = write_orders(s, self._scratch, scratch_raw, orders, data, 0, spans)
-        end = write_codes(s, raw, self._scratch, scratch_raw, codes, data, end, spans[orders.size :])
+        end, row = 0, 0
+        for write, indexes in ((write_contracts, contracts), (write_deliveries, deliveries), (write_orders, orders)):
+            end = write(s, self._scratch, scratch_raw, indexes, keep, data, end, spans[row:])
+            row += indexes.size
+        end = write_codes(s, raw, self._scratch, scratch_raw, codes, data, end, spans[row:])
         spans[-1] = end, end + len(PARTITION_KEY), end + len(PARTITION_KEY) + len(own)
         data[end : spans[-1, 2]] = np.frombuffer(PARTITION_KEY + own, np.uint8)
         return data, spans
@@ -178,12 +190,14 @@ class Machine:
     def restore(self, pairs: Iterable[tuple[bytes, bytes]]) -> int | None:
         """Takes the rows of the partition's state topic, from its start, older versions and repeats among them.
 
-        Rows count once the partition row behind them is there: it ends a checkpoint. Returns the offset of ``feeds``
-        to go on from, or None if no checkpoint was ever finished.
+        Rows count once the partition row behind them is there: it ends a checkpoint. Of each row the latest version is
+        taken that is not ahead of the last finished checkpoint; one that is ahead only where Kafka has kept no other.
+        Returns the offset of ``feeds`` to go on from, or None if no checkpoint was ever finished.
         """
         best: PartitionRow | None = None
-        waiting: list[tuple[bytes, bytes]] = []
-        ready: list[tuple[bytes, bytes]] = []
+        waiting: Pairs = []
+        ready: Pairs = []
+        ahead: Pairs = []
         size = 0
         for key, value in pairs:
             if key != PARTITION_KEY:
@@ -196,13 +210,13 @@ class Machine:
             if best is None or own.next_offset >= best.next_offset:
                 best = own
             if size > RESTORE_BYTES:
-                self._read(ready, only_lost=False)
+                ahead += self._read(ready, best.next_offset, only_lost=False)
                 ready, size = [], 0
         if best is None:
             return None
-        self._read(ready, only_lost=False)
-        self._read([pair for pair in waiting if b"/" not in pair[0]], only_lost=True)
-        self._read([pair for pair in waiting if b"/" in pair[0]], only_lost=True)
+        ahead = self._read(ahead + ready, best.next_offset, only_lost=False) + waiting
+        self._read([pair for pair in ahead if b"/" not in pair[0]], best.next_offset, only_lost=True)
+        self._read([pair for pair in ahead if b"/" in pair[0]], best.next_offset, only_lost=True)
         self._resume(best)
         return best.next_offset
 
@@ -217,35 +231,44 @@ class Machine:
                 raise ValueError(f"the saved policy of partition {self.partition} is unfit: {policy.message}")
             self.policy = policy
             self._state = with_policy(self._state, self.policy)
-        if self._state.timers.size < meta.codes + 2:
-            self._state = self._state.replace(timers=rows_of(TIMER, int(meta.codes) + 2))
-        wake_up(self._state)
+        self._state = with_room_to_rebuild(self._state)
+        rebuild(self._state)
+        count_open(self._state)
 
-    def _read(self, pairs: list[tuple[bytes, bytes]], *, only_lost: bool) -> None:
-        """Takes rows: all of a finished checkpoint, or of an unfinished one what would be lost otherwise."""
+    def _read(self, pairs: Pairs, limit: int, *, only_lost: bool) -> Pairs:
+        """Takes rows; returns those that are applied from offset ``limit`` on, and were not taken.
+
+        ``only_lost``: of these, take what would be lost otherwise.
+        """
         if not pairs:
-            return
+            return []
         data = np.frombuffer(b"".join(part for pair in pairs for part in pair), np.uint8)
         ends = np.cumsum(np.array([(len(key), len(value)) for key, value in pairs], np.int64)).reshape(-1, 2)
         spans = np.empty((len(pairs), 3), np.int64)
         spans[:, 1:] = ends
         spans[0, 0], spans[1:, 0] = 0, ends[:-1, 1]
         self._state = self._state.replace(data=data)
+        left = octets(len(pairs))
         start = 0
         while start < len(pairs):
-            start = read_rows(
-                self._state, raw_of(self._state), self._scratch, raw_of(self._scratch), spans, start, only_lost
-            )
+            raw, scratch_raw = raw_of(self._state), raw_of(self._scratch)
+            start = read_rows(self._state, raw, self._scratch, scratch_raw, spans, start, limit, only_lost, left)
             self._make_room(None)
+        return [pairs[i] for i in np.flatnonzero(left).tolist()]
 
     def rows(self) -> dict[bytes, bytes]:
         """Returns every row by key, as a first checkpoint would write it: to compare two machines."""
         s = self._state
-        codes, orders = s.codes[: s.meta[0].codes], s.orders[: s.meta[0].orders]
-        saved = codes["saved"].copy(), orders["saved"].copy()
-        codes["saved"] = orders["saved"] = 0
-        data, spans = self._write(np.arange(codes.size, dtype=np.int32), np.arange(orders.size, dtype=np.int32), b"")
-        codes["saved"], orders["saved"] = saved
+        meta = s.meta[0]
+        codes = s.codes[: meta.codes]
+        contracts, orders = np.zeros(meta.contracts, np.int32), np.zeros(meta.orders, np.int32)
+        some_contracts, some_orders = worth_saving(s, contracts, orders)
+        deliveries = np.arange(meta.deliveries, dtype=np.int32)
+        supply = (contracts[:some_contracts], deliveries, orders[:some_orders])
+        saved = codes["saved"].copy()
+        codes["saved"] = 0
+        data, spans = self._write(np.arange(codes.size, dtype=np.int32), *supply, b"", keep=False)
+        codes["saved"] = saved
         raw = data.tobytes()
         return {raw[start:key_end]: raw[key_end:end] for start, key_end, end in spans[:-1].tolist()}
 

@@ -8,6 +8,7 @@ from schemas.policy import Policy, ProvincePolicy
 from streams.layout import (
     AGGREGATES,
     DAY_MS,
+    HOUR_MS,
     LOWEST,
     PROVINCE_COUNT,
     PROVINCE_RULES,
@@ -66,4 +67,10 @@ def with_policy(s: State, policy: Policy) -> State:
         and (provinces["aggregate"] == LOWEST).all()
         and not provinces["rolling"].any()
     )
+    supply = policy.supply
+    rules[0].supply_window_ms = supply.window_days * DAY_MS
+    rules[0].fill_yellow_bp = supply.fill_yellow_bp
+    rules[0].fill_red_bp = supply.fill_red_bp
+    rules[0].late_yellow_ms = supply.late_yellow_hours * HOUR_MS
+    rules[0].late_red_ms = supply.late_red_hours * HOUR_MS
     return s.replace(rules=rules, provinces=provinces, prefixes=table, was_rules=s.rules, was_provinces=s.provinces)

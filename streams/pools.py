@@ -1,4 +1,4 @@
-"""Finding and making rows: hash indexes, blocks of listings, lists of past lowests.
+"""Finding and making rows of prices: hash indexes, blocks of listings, lists of past lowests.
 
 Kernels here never check for room: a step begins only when ``short_pool`` found enough for the most that one step can
 take (named below), so no step is cut in two.
@@ -14,22 +14,20 @@ from streams.layout import NEVER_MS, NONE, PROVINCE_COUNT, Rows
 from streams.state import State
 
 MIXER: Final = 1_327_217_881
-ALERTS_PER_STEP: Final = 5 * PROVINCE_COUNT + 2
-"""Each province's hold opens and ends, its adjustment changes and is overdue, its ceiling; and an order's bargain."""
+ALERTS_PER_STEP: Final = 6 * PROVINCE_COUNT + 6
+"""Each province's hold opens and ends, its adjustment changes and is overdue, its ceiling, its channels; an order's
+bargain, its old and new contract's shortfall, its arrears."""
 EVIDENCE_PER_STEP: Final = ALERTS_PER_STEP * (PROVINCE_COUNT + 2)
 NAMED_PER_STEP: Final = ALERTS_PER_STEP * PROVINCE_COUNT
-ARENA_PER_STEP: Final = 256
 ENOUGH: Final = 0
-(
-    SHORT_CODES, SHORT_LISTINGS, SHORT_EXTRAS, SHORT_WINDOW, SHORT_MOVED, SHORT_ORDERS, SHORT_ARENA, SHORT_TIMERS,
-    SHORT_EFFECTS,
-) = range(1, 10)  # fmt: skip
+SHORT_CODES, SHORT_LISTINGS, SHORT_EXTRAS, SHORT_WINDOW, SHORT_MOVED, SHORT_TIMERS, SHORT_EFFECTS = range(1, 8)
 
 
 @njit(cache=True)
 def short_pool(s: State) -> int:
-    """Returns ENOUGH, or which pool has no room for one more step."""
+    """Returns ENOUGH, or which pool has no room for one more step; for supply see ``supply_pools.short_supply``."""
     meta = s.meta[0]
+    meta.need = 0
     if (
         meta.alerts + ALERTS_PER_STEP > s.alerts.size
         or meta.evidence + EVIDENCE_PER_STEP > s.evidence.size
@@ -47,10 +45,6 @@ def short_pool(s: State) -> int:
         return SHORT_WINDOW
     if meta.moved + 1 > s.moved.size:
         return SHORT_MOVED
-    if meta.orders + 1 > s.orders.size or 5 * (meta.orders + 1) > 3 * s.order_index.size:
-        return SHORT_ORDERS
-    if meta.arena + ARENA_PER_STEP > s.arena.size:
-        return SHORT_ARENA
     if meta.timers + 2 > s.timers.size:
         return SHORT_TIMERS
     return ENOUGH
@@ -109,6 +103,8 @@ def clear_code(code: Any) -> None:
     code.moved = NONE
     code.oldest = NONE
     code.newest = NONE
+    code.contracts = NONE
+    code.clock_ms = 0
     code.due_ms = NEVER_MS
     code.queued_ms = NEVER_MS
     code.applied_offset = NONE
@@ -302,53 +298,6 @@ def free_window(s: State, node: int) -> None:
 
 
 @njit(cache=True)
-def find_order(s: State, row: int, province: int, start: int, length: int, hash32: int) -> int:
-    """Row of the order of that code, province and id ``data[start:start + length]``, or NONE."""
-    mask = s.order_index.size - 1
-    at = bucket(hash32, mask)
-    while True:
-        found = s.order_index[at]
-        if found < 0:
-            return NONE
-        order = s.orders[found]
-        if order.hash == hash32 and order.code == row and order.province == province and order.id_length == length:
-            same = True
-            for i in range(length):
-                if s.arena[order.id_start + i] != s.data[start + i]:
-                    same = False
-                    break
-            if same:
-                return int64(found)
-        at = (at + 1) & mask
-
-
-@njit(cache=True)
-def add_order(s: State, row: int, province: int, start: int, length: int, hash32: int) -> int:
-    """Makes the row of an order of which nothing is known; its id is copied to the arena."""
-    meta = s.meta[0]
-    made = meta.orders
-    meta.orders += 1
-    order = s.orders[made]
-    order.at_ms = ABSENT
-    order.seq = 0
-    order.id_start = meta.arena
-    order.id_length = length
-    order.applied_offset = NONE
-    order.applied_line = 0
-    order.code = row
-    order.hash = hash32
-    order.bargains = 0
-    order.province = province
-    order.dirty = 0
-    order.saved = 0
-    for i in range(length):
-        s.arena[meta.arena + i] = s.data[start + i]
-    meta.arena += length
-    enter(s.order_index, hash32, made)
-    return int64(made)
-
-
-@njit(cache=True)
 def is_behind(offset: int, line: int, other_offset: int, other_line: int) -> bool:
     """The first position is not after the second."""
     return offset < other_offset or (offset == other_offset and line <= other_line)
@@ -364,23 +313,11 @@ def touch_code(s: State, row: int) -> None:
     trigger = s.records[s.meta[0].trigger]
     code.applied_offset = trigger.offset
     code.applied_line = trigger.line - s.meta[0].timer
+    code.clock_ms = s.meta[0].clock_ms
     if code.dirty == 0:
         code.dirty = 1
         s.dirty[s.meta[0].dirty] = row
         s.meta[0].dirty += 1
-
-
-@njit(cache=True)
-def touch_order(s: State, row: int) -> None:
-    """The same for an order's row, whose trigger is always its own record."""
-    order = s.orders[row]
-    trigger = s.records[s.meta[0].trigger]
-    order.applied_offset = trigger.offset
-    order.applied_line = trigger.line
-    if order.dirty == 0:
-        order.dirty = 1
-        s.dirty_orders[s.meta[0].dirty_orders] = row
-        s.meta[0].dirty_orders += 1
 
 
 @njit(cache=True)

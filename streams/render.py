@@ -27,14 +27,21 @@ from streams.json_bytes import (
 from streams.layout import (
     ABSENT_KIND,
     BARGAIN,
+    CHANNEL_GAP,
+    HAS_AMOUNT,
     HAS_DUE,
     HAS_EXCESS,
     HAS_INSTITUTION,
     HAS_PRICE,
+    HAS_QUANTITY,
     HAS_REFERENCE,
     HAS_SOURCE,
+    HAS_SUPPLIER,
     HAS_TARGET,
+    SETTLEMENT_ARREARS,
+    SUPPLY_SHORTFALL,
 )
+from streams.quantities import share_bp
 from streams.state import State
 from streams.words import (
     BAND_WORDS,
@@ -52,6 +59,7 @@ ALERT_ROOM: Final = 1_000  # an alert without evidence, ids and provinces
 POSITION_ROOM: Final = 64
 PROVINCE_ROOM: Final = 9
 CHANGE_ROOM: Final = 420
+LONGEST_STRING: Final = 256
 
 K_EVENT_ID: Final = literal('{"event_id":"')
 K_ALERT_ID: Final = literal('","alert_id":"')
@@ -72,6 +80,11 @@ K_RULE: Final = literal('","rule":"')
 K_PROVINCES: Final = literal('","provinces":[')
 K_TARGET: Final = literal(',"target_price":"')
 K_EXCESS: Final = literal(',"excess_bp":')
+K_DUE: Final = literal(',"quantity":{"due":')
+K_FILLED: Final = literal(',"filled":')
+K_OVERDUE: Final = literal(',"overdue":')
+K_RATE: Final = literal(',"fill_rate_bp":')
+K_OWED: Final = literal(',"amount":{"owed":"')
 K_HIGH_VALUE: Final = literal(',"high_value":')
 K_DUE_AT: Final = literal(',"due_at":"')
 K_AT: Final = literal(',"at":"')
@@ -106,7 +119,7 @@ def put_position(out: Any, at: int, partition: int, offset: int, line: int) -> i
 
 @njit(cache=True)
 def put_alert_id(s: State, alert: Any, out: Any, at: int, escaped: int) -> int:
-    """Writes ``{kind}:{code}:{province}[:{order_id}]:{opening}`` (SPEC §8)."""
+    """Writes ``{kind}:{code}:{province}[:{id}]:{opening}`` (SPEC §8)."""
     code = s.codes[alert.code]
     at = put_word(out, at, KIND_WORDS, alert.kind)
     out[at] = COLON
@@ -117,13 +130,25 @@ def put_alert_id(s: State, alert: Any, out: Any, at: int, escaped: int) -> int:
     at += 1
     if alert.kind == BARGAIN:
         record = s.records[alert.record]
-        if escaped == ESCAPED:
-            at = put_escaped(out, at, s.data, record.key_start, record.key_length)
-        else:
-            at = put_bytes(out, at, s.data, record.key_start, record.key_length)
-        out[at] = COLON
-        at += 1
+        at = put_slot_id(s.data, record.key_start, record.key_length, out, at, escaped)
+    elif alert.kind == SETTLEMENT_ARREARS:
+        order = s.orders[alert.owner]
+        at = put_slot_id(s.arena, order.id_start, order.id_length, out, at, escaped)
+    elif alert.kind >= SUPPLY_SHORTFALL and alert.kind != CHANNEL_GAP:
+        contract = s.contracts[alert.owner]
+        at = put_slot_id(s.arena, contract.id_start, contract.id_length, out, at, escaped)
     return int(put_int(out, at, alert.opening))
+
+
+@njit(cache=True)
+def put_slot_id(source: Any, start: int, length: int, out: Any, at: int, escaped: int) -> int:
+    """Writes the id of an order or contract in an alert_id."""
+    if escaped == ESCAPED:
+        at = put_escaped(out, at, source, start, length)
+    else:
+        at = put_bytes(out, at, source, start, length)
+    out[at] = COLON
+    return at + 1
 
 
 @njit(cache=True)
@@ -170,15 +195,45 @@ def put_prices(s: State, alert: Any, out: Any, at: int) -> int:
     if alert.shows & HAS_EXCESS:
         at = put(out, at, K_EXCESS)
         at = put_int(out, at, alert.excess_bp)
+    if alert.shows & (HAS_QUANTITY | HAS_AMOUNT):
+        at = put_counted(alert, out, at)
     if alert.shows & HAS_PRICE:
         at = put(out, at, K_HIGH_VALUE)
         at = put(out, at, TRUE) if alert.high_value == 1 else put(out, at, FALSE)
-    if alert.shows & HAS_DUE:
+    if alert.shows & HAS_DUE and alert.shows & HAS_AMOUNT == 0:
         at = put(out, at, K_DUE_AT)
         at = put_time(out, at, alert.due_ms)
         out[at] = QUOTE_MARK
         at += 1
     return at
+
+
+@njit(cache=True)
+def put_counted(alert: Any, out: Any, at: int) -> int:
+    """Writes the quantity of a shortfall, or the amount of a settlement."""
+    if alert.shows & HAS_QUANTITY:
+        at = put(out, at, K_DUE)
+        at = put_int(out, at, alert.quantity_due)
+        at = put(out, at, K_FILLED)
+        at = put_int(out, at, alert.quantity_filled)
+        at = put(out, at, K_OVERDUE)
+        at = put_int(out, at, alert.quantity_overdue)
+        if alert.quantity_due > 0:
+            at = put(out, at, K_RATE)
+            at = put_int(out, at, share_bp(alert.quantity_filled, alert.quantity_due))
+        out[at] = 125
+        return at + 1
+    at = put(out, at, K_OWED)
+    at = put_money(out, at, alert.owed_e4)
+    out[at] = QUOTE_MARK
+    at += 1
+    if alert.shows & HAS_DUE:
+        at = put(out, at, K_DUE_AT)
+        at = put_time(out, at, alert.due_ms)
+        out[at] = QUOTE_MARK
+        at += 1
+    out[at] = 125
+    return at + 1
 
 
 @njit(cache=True)
@@ -193,11 +248,16 @@ def put_who(s: State, alert: Any, out: Any, at: int) -> int:
     at = put_bytes(out, at, code.code, 0, code.code_length)
     at = put(out, at, K_PROVINCE)
     at = put_word(out, at, PROVINCE_DIGITS, alert.province)
-    at = put(out, at, K_SUPPLIER)
-    at = put_supplier(out, at, alert.supplier_hi, alert.supplier_lo)
+    if alert.shows & HAS_SUPPLIER:
+        at = put(out, at, K_SUPPLIER)
+        at = put_supplier(out, at, alert.supplier_hi, alert.supplier_lo)
     if alert.shows & HAS_INSTITUTION:
         at = put(out, at, K_INSTITUTION)
-        at = put_escaped(out, at, s.data, record.institution_start, record.institution_length)
+        if alert.kind == BARGAIN:
+            at = put_escaped(out, at, s.data, record.institution_start, record.institution_length)
+        else:
+            text = s.texts[alert.institution]
+            at = put_escaped(out, at, s.arena, text.start, text.length)
     return at
 
 
@@ -284,6 +344,8 @@ def alerts_room(s: State) -> int:
         ids = int64(record.id_length)
         if alert.kind == BARGAIN:
             ids += 3 * int64(record.key_length) + record.institution_length
+        elif alert.owner >= 0:
+            ids += 4 * LONGEST_STRING
         lists = POSITION_ROOM * int64(alert.evidence_count) + PROVINCE_ROOM * int64(alert.named_count)
         room += ALERT_ROOM + lists + 6 * ids
     return room

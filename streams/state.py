@@ -28,7 +28,6 @@ from streams.layout import (
     LISTING,
     META,
     NEW_CODE,
-    ORDER,
     POSITION,
     PROVINCE_RULES,
     QUOTE,
@@ -39,6 +38,7 @@ from streams.layout import (
     Numbers,
     Rows,
 )
+from streams.supply_layout import CONTRACT, DELIVERY, DETAIL, GAP, NODE, ORDER, TALLY, TEXT
 
 _OCTET: Final = np.dtype(np.uint8)
 _INDEX: Final = np.dtype(np.int32)
@@ -55,12 +55,25 @@ FIELDS: Final[dict[str, tuple[np.dtype[Any], int]]] = {
     "window": (WINDOW, 1),
     "moved": (NEW_CODE, 1),
     "orders": (ORDER, 1),
-    "arena": (_OCTET, 1),  # the orders' ids
+    "tallies": (TALLY, 1),
+    "details": (DETAIL, 1),
+    "deliveries": (DELIVERY, 1),
+    "contracts": (CONTRACT, 1),
+    "gaps": (GAP, 1),
+    "nodes": (NODE, 1),  # of heaps, see ``heaps``
+    "texts": (TEXT, 1),  # each once
+    "arena": (_OCTET, 1),  # ids and texts
     "index": (_INDEX, 1),  # of codes
     "order_index": (_INDEX, 1),
+    "delivery_index": (_INDEX, 1),
+    "contract_index": (_INDEX, 1),
+    "text_index": (_INDEX, 1),
     "timers": (TIMER, 1),
     "dirty": (_INDEX, 1),  # codes changed since the last checkpoint
     "dirty_orders": (_INDEX, 1),
+    "dirty_deliveries": (_INDEX, 1),
+    "dirty_contracts": (_INDEX, 1),
+    "touched": (_NUMBER, 1),  # see ``supply_steps``
     "rules": (RULES, 1),
     "provinces": (PROVINCE_RULES, 1),
     "prefixes": (_OCTET, 2),
@@ -94,12 +107,25 @@ class State:
     window: Rows
     moved: Rows
     orders: Rows
+    tallies: Rows
+    details: Rows
+    deliveries: Rows
+    contracts: Rows
+    gaps: Rows
+    nodes: Rows
+    texts: Rows
     arena: npt.NDArray[np.uint8]
     index: npt.NDArray[np.int32]
     order_index: npt.NDArray[np.int32]
+    delivery_index: npt.NDArray[np.int32]
+    contract_index: npt.NDArray[np.int32]
+    text_index: npt.NDArray[np.int32]
     timers: Rows
     dirty: npt.NDArray[np.int32]
     dirty_orders: npt.NDArray[np.int32]
+    dirty_deliveries: npt.NDArray[np.int32]
+    dirty_contracts: npt.NDArray[np.int32]
+    touched: Numbers
     rules: Rows
     provinces: Rows
     prefixes: npt.NDArray[np.uint8]

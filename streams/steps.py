@@ -15,16 +15,19 @@ from schemas.columns import (
     CONFIRM,
     CONTRACT,
     DECISION,
+    DELIVERY,
     DISABLED_CODE,
     ITEM,
     ITEM_DISABLED,
     NO_BAND,
     OK,
     ORDER,
+    PAYMENT,
     POLICY,
     QUOTE,
     TICK,
 )
+from streams.alarms import next_due, set_contract_alarm
 from streams.bargains import apply_order
 from streams.effects import APPLIED, DEAD, STALE
 from streams.holds import accept_quote, corroborate, end_hold, fire_quotes, quotes_due, release_hold
@@ -59,7 +62,19 @@ from streams.pools import (
     touch_code,
 )
 from streams.state import State
-from streams.timers import due_code, schedule
+from streams.supply_pools import short_supply
+from streams.supply_steps import (
+    apply_contract,
+    apply_delivery,
+    apply_payment,
+    evaluate_touched,
+    follow_item,
+    gather_due,
+    moved_orders,
+    orders_of,
+    touch_contracts,
+)
+from streams.timers import schedule
 from streams.words import PROVINCE_DIGITS
 
 DONE: Final = 0  # every record is applied
@@ -72,7 +87,7 @@ COLON: Final = ord(":")
 
 @njit(cache=True)
 def earliest_timer(s: State, row: int) -> int:
-    """When the next timer of a code is due. Here other kinds of timers join."""
+    """When the next timer of a code's prices is due."""
     code = s.codes[row]
     due_ms = window_due(s, row)
     for i in range(code.listing_count):
@@ -102,21 +117,45 @@ def finish_step(s: State, row: int) -> None:
 
 @njit(cache=True)
 def fire_timers(s: State, until_ms: int) -> bool:
-    """Fires all timers due by then, in order of due time, each with the clock at its own; False if a pool is short."""
+    """Fires all timers due by then, in order of due time, each with the clock at its own; False if a pool is short.
+
+    All of a code's timers at one instant are one step. It may stop on the way, and goes on at the next call.
+    """
     meta = s.meta[0]
+    meta.ringing = 1
     while True:
         meta.short = short_pool(s)
         if meta.short != ENOUGH:
             return False
-        row = due_code(s, until_ms)
-        if row < 0:
-            return True
-        meta.clock_ms = s.codes[row].due_ms
+        if meta.firing < 0:
+            row = next_due(s, until_ms)
+            if row < 0:
+                meta.ringing = 0
+                return True
+            meta.firing = row
+            meta.clock_ms = s.timers[0].due_ms
+            meta.prices_due = 0
         meta.timer = 1
+        if not fire_step(s, meta.firing):
+            return False
+        meta.timer = 0
+        meta.firing = NONE
+
+
+@njit(cache=True)
+def fire_step(s: State, row: int) -> bool:
+    """The step of a code's timers; False if it stopped for room."""
+    if s.meta[0].evaluated == 0 and not gather_due(s, row):
+        return False
+    if s.meta[0].prices_due == 1:
         begin_step(s, row)
         fire_quotes(s, row)
         finish_step(s, row)
-        meta.timer = 0
+        s.meta[0].prices_due = 0
+    if not evaluate_touched(s):
+        return False
+    touch_code(s, row)
+    return True
 
 
 @njit(cache=True)
@@ -126,16 +165,34 @@ def evaluate_policy(s: State, rows: Any, start: int, record: int) -> int:
     meta.trigger = record
     placed = s.records[record]
     for i in range(start, rows.size):
-        meta.short = short_pool(s)
-        if meta.short != ENOUGH:
-            return i
         row = rows[i]
-        if is_applied(s, row, placed):
-            continue
-        prune_window(s, row, s.was_rules[0].window_ms)
-        begin_step(s, row)
-        finish_step(s, row)
+        if meta.unfinished == 0:
+            meta.short = short_pool(s)
+            if meta.short == ENOUGH and s.codes[row].contracts >= 0:
+                meta.short = short_supply(s, orders_of(s, row))
+            if meta.short != ENOUGH:
+                return i
+            if is_applied(s, row, placed):
+                reset_alarms(s, row)
+                continue
+            prune_window(s, row, s.was_rules[0].window_ms)
+            begin_step(s, row)
+            finish_step(s, row)
+            touch_contracts(s, row)
+            meta.unfinished = 1
+        if not evaluate_touched(s):
+            return i
+        meta.unfinished = 0
     return int(rows.size)
+
+
+@njit(cache=True)
+def reset_alarms(s: State, row: int) -> None:
+    """Sets the timers of a code's contracts by the thresholds of a new policy."""
+    at = s.codes[row].contracts
+    while at >= 0:
+        set_contract_alarm(s, at)
+        at = s.contracts[at].next
 
 
 @njit(cache=True)
@@ -223,6 +280,7 @@ def apply_item(s: State, row: int) -> int:
     if not is_newer(placed.at_ms, placed.seq, code.item_at_ms, code.item_seq):
         return STALE
     begin_step(s, row)
+    was_special = code.marks & SPECIAL_DRUG != 0
     code.item_at_ms = placed.at_ms
     code.item_seq = placed.seq
     code.device_class = placed.device_class
@@ -240,6 +298,7 @@ def apply_item(s: State, row: int) -> int:
         moved.code_length = placed.second_length
         for i in range(27):
             moved.code[i] = s.data[placed.second_start + i] if i < placed.second_length else 0
+    follow_item(s, row, was_special)
     finish_step(s, row)
     return APPLIED
 
@@ -301,9 +360,9 @@ def apply_decision(s: State, row: int) -> int:
 
 @njit(cache=True)
 def apply_one(s: State, row: int) -> int:
-    """Applies the valid record of a code that triggers the step. Contracts, deliveries and payments plug in here."""
+    """Applies the valid record of a code that triggers the step."""
     placed = s.records[s.meta[0].trigger]
-    if row < 0 and placed.type not in (QUOTE, CEILING, ITEM, ORDER):
+    if row < 0 and placed.type == DECISION:
         return APPLIED
     if row < 0:
         row = add_code(s, placed.code_start, placed.code_length, placed.hash)
@@ -313,6 +372,12 @@ def apply_one(s: State, row: int) -> int:
         return apply_quote(s, row)
     if placed.type == ORDER:
         return apply_order(s, row)
+    if placed.type == DELIVERY:
+        return apply_delivery(s, row)
+    if placed.type == PAYMENT:
+        return apply_payment(s, row)
+    if placed.type == CONTRACT:
+        return apply_contract(s, row)
     if placed.type == CEILING:
         return apply_ceiling(s, row)
     if placed.type == ITEM:
@@ -342,6 +407,12 @@ def reject_disabled(s: State, row: int, record: Any) -> None:
             record.moved_to[i] = moved.code[i]
 
 
+@njit(cache=True)
+def moves_supply(record_type: int) -> bool:
+    """The record is of a type that may need room in the pools of supply."""
+    return record_type == ITEM or CONTRACT <= record_type <= PAYMENT
+
+
 @njit(cache=True, nogil=True)
 def apply_records(s: State, start: int) -> tuple[int, int]:
     """Applies the records from ``start`` on; returns why it stopped (DONE, SHORT, STOPPED) and at which record."""
@@ -350,24 +421,34 @@ def apply_records(s: State, start: int) -> tuple[int, int]:
         placed = s.records[record]
         if placed.reason != OK:
             continue
-        meta.short = short_pool(s)
-        if meta.short != ENOUGH:
-            return SHORT, record
-        row = NONE
-        if placed.type not in (TICK, POLICY):
-            row = find_code(s, placed.code_start, placed.code_length, placed.hash)
-            if row >= 0 and is_disabled(s, row, placed):
-                reject_disabled(s, row, placed)
-                s.outcomes[placed.type, DEAD] += 1
-                continue
-        if placed.at_ms > meta.clock_ms:
-            meta.trigger = record
-            if not fire_timers(s, placed.at_ms):
+        if meta.unfinished == 0:
+            meta.short = short_pool(s)
+            if meta.short != ENOUGH:
                 return SHORT, record
-            meta.clock_ms = placed.at_ms
-        if placed.type == POLICY:
-            return STOPPED, record
-        meta.trigger = record
-        outcome = APPLIED if placed.type == TICK else apply_one(s, row)
-        s.outcomes[placed.type, outcome] += 1
+            row = NONE
+            if placed.type not in (TICK, POLICY):
+                row = find_code(s, placed.code_start, placed.code_length, placed.hash)
+                if row >= 0 and is_disabled(s, row, placed):
+                    reject_disabled(s, row, placed)
+                    s.outcomes[placed.type, DEAD] += 1
+                    continue
+            if meta.ringing == 1 or placed.at_ms > meta.clock_ms:
+                meta.trigger = record
+                if not fire_timers(s, placed.at_ms):
+                    return SHORT, record
+                meta.clock_ms = placed.at_ms
+            if placed.type == POLICY:
+                return STOPPED, record
+            if moves_supply(placed.type):
+                meta.short = short_supply(s, moved_orders(s, row, placed))
+                if meta.short != ENOUGH:
+                    return SHORT, record
+            meta.trigger = record
+            outcome = APPLIED if placed.type == TICK else apply_one(s, row)
+            s.outcomes[placed.type, outcome] += 1
+        if meta.touched > 0:
+            meta.unfinished = 1
+            if not evaluate_touched(s):
+                return SHORT, record
+            meta.unfinished = 0
     return DONE, s.records.size

@@ -1,14 +1,28 @@
-"""Timers: one heap of (due, code) entries, earliest first.
+"""Timers: one heap of (due, code, ref) entries, earliest first.
 
-A code's row says when its earliest timer is due (``due_ms``) and which of its entries in the heap is earliest
-(``queued_ms``). An entry that a row has outlived is dropped, or put back later, when it comes to the top: so a code
-has few entries, and a tick costs nothing while nothing is due.
+``ref`` says whose timer it is: NONE the code's prices; else a contract, a place's gap or an order, its row times 4 plus
+its kind. Each keeps which of its entries in the heap is earliest (``queued``). An entry that its owner has outlived is
+dropped, or put back later, when it comes to the top: so each has few entries, and a tick costs nothing while nothing
+is due. When an owner's timer is due follows from its row: see ``alarms``.
 """
 
-from numba import njit
+from typing import Final
 
-from streams.layout import NEVER_MS
+from numba import int64, njit
+
+from streams.layout import NONE
 from streams.state import State
+
+OF_CONTRACT: Final = 0
+OF_GAP: Final = 1
+OF_ORDER: Final = 2
+"""Kinds of refs, in the order in which a step's events come."""
+
+
+@njit(cache=True)
+def ref_of(row: int, kind: int) -> int:
+    """The ref of a row."""
+    return int64(row) * 4 + kind
 
 
 @njit(cache=True)
@@ -16,6 +30,8 @@ def comes_before(s: State, one_ms: int, one: int, other_ms: int, other: int) -> 
     """Whether a timer fires before another: by due time, then by code, wherever the rows lie after a restart."""
     if one_ms != other_ms:
         return one_ms < other_ms
+    if one == other:
+        return False
     one_code = s.codes[one].code
     other_code = s.codes[other].code
     for i in range(one_code.size):
@@ -25,7 +41,7 @@ def comes_before(s: State, one_ms: int, one: int, other_ms: int, other: int) -> 
 
 
 @njit(cache=True)
-def push_timer(s: State, due_ms: int, row: int) -> None:
+def push_timer(s: State, due_ms: int, row: int, ref: int) -> None:
     """Adds an entry."""
     at = s.meta[0].timers
     s.meta[0].timers += 1
@@ -38,6 +54,7 @@ def push_timer(s: State, due_ms: int, row: int) -> None:
         at = parent
     s.timers[at].due_ms = due_ms
     s.timers[at].code = row
+    s.timers[at].ref = ref
 
 
 @njit(cache=True)
@@ -49,6 +66,7 @@ def pop_timer(s: State) -> None:
         return
     due_ms = s.timers[size].due_ms
     row = s.timers[size].code
+    ref = s.timers[size].ref
     at = 0
     while True:
         child = 2 * at + 1
@@ -64,33 +82,14 @@ def pop_timer(s: State) -> None:
         at = child
     s.timers[at].due_ms = due_ms
     s.timers[at].code = row
+    s.timers[at].ref = ref
 
 
 @njit(cache=True)
 def schedule(s: State, row: int, due_ms: int) -> None:
-    """Sets when the code's earliest timer is due."""
+    """Sets when the earliest timer of the code's prices is due."""
     code = s.codes[row]
     code.due_ms = due_ms
     if due_ms < code.queued_ms:
         code.queued_ms = due_ms
-        push_timer(s, due_ms, row)
-
-
-@njit(cache=True)
-def due_code(s: State, until_ms: int) -> int:
-    """The code whose timer is due next, if by ``until_ms``: it is taken off the heap. Otherwise -1."""
-    while s.meta[0].timers > 0:
-        due_ms = s.timers[0].due_ms
-        if due_ms > until_ms:
-            return -1
-        row = s.timers[0].code
-        pop_timer(s)
-        code = s.codes[row]
-        if code.queued_ms == due_ms:
-            code.queued_ms = NEVER_MS
-        if code.due_ms == due_ms:
-            return int(row)
-        if code.queued_ms == NEVER_MS and code.due_ms < NEVER_MS:
-            code.queued_ms = code.due_ms
-            push_timer(s, code.due_ms, row)
-    return -1
+        push_timer(s, due_ms, row, NONE)

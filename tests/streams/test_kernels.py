@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.columns import BLUE, NO_BAND, RED, YELLOW
+from streams.alarms import next_due, take_entry
 from streams.effects import excess_of
 from streams.growth import grown, new_state
 from streams.kernels import (
@@ -24,7 +25,7 @@ from streams.linkage import lowest_elsewhere
 from streams.lowest import see_best
 from streams.pools import ENOUGH, add_code, roomier, short_pool
 from streams.state import State
-from streams.timers import due_code, schedule
+from streams.timers import schedule
 from tests.streams.timeline import DAY, SECOND, Timeline
 
 DEAREST = 10**12
@@ -175,6 +176,14 @@ moves = st.lists(
     ),
     max_size=60,
 )
+
+
+def due_code(state: State, until_ms: int) -> int:
+    """Returns the code whose timer is due next, its entry taken off the heap; -1 for none."""
+    row = int(next_due(state, until_ms))
+    if row >= 0:
+        take_entry(state)
+    return row
 
 
 @given(moves)

@@ -22,9 +22,9 @@ def message(offset: int, *records: Record) -> Message:
 
 def restored(machine: Machine) -> Machine:
     """Returns another machine that took up the state of one."""
-    pairs = pairs_of(machine.checkpoint(1))
+    pairs = pairs_of(machine.checkpoint(2))
     again = Machine(machine.partition, machine.partitions, machine.policy)
-    assert again.restore(pairs) == 1
+    assert again.restore(pairs) == 2
     return again
 
 
