@@ -226,7 +226,8 @@ def _traded_lines(load: Load) -> Iterator[Lines]:
             which = np.flatnonzero(kind == one)
             if one == trades.QUOTE:
                 while len(waiting[0]) < len(which):
-                    waiting = tuple(np.concatenate(pair) for pair in zip(waiting, next(quotes), strict=True))
+                    more = next(quotes)
+                    waiting = np.concatenate([waiting[0], more[0]]), np.concatenate([waiting[1], more[1]])
                 slots, prices = waiting[0][: len(which)], waiting[1][: len(which)]
                 waiting = waiting[0][len(which) :], waiting[1][len(which) :]
                 odd = np.zeros(len(which), np.bool_)

@@ -100,7 +100,8 @@ def is_due(s: State, row: int, ref: int, due_ms: int) -> bool:
     """Tells whether an entry is its owner's timer, and not outlived."""
     if ref < 0:
         return bool(s.codes[row].due_ms == due_ms)
-    now_ms = now_of(s, row)
+    # the clock may stand at this very instant already: codes have their steps of it one after the other
+    now_ms = max(min(s.meta[0].clock_ms, due_ms - 1), s.codes[row].clock_ms)
     if ref & 3 == OF_ORDER:
         return order_alarm(s, s.orders[ref >> 2], now_ms) == due_ms
     if ref & 3 == OF_CONTRACT:

@@ -50,9 +50,14 @@ OF_DELIVERY: Final = ord("d")
 OF_ORDER: Final = ord("o")
 KEY_EXTRA: Final = 10  # "/o1320000/"
 HEAD_BYTES: Final = 10  # version, stamp, province
-ORDER_ROOM: Final = 27 + KEY_EXTRA + HEAD_BYTES + 4 + SUPPLIER_BYTES + ORDER.itemsize + DETAIL.itemsize
-DELIVERY_ROOM: Final = 27 + KEY_EXTRA + HEAD_BYTES + 2 + DELIVERY.itemsize
-CONTRACT_ROOM: Final = 27 + KEY_EXTRA + HEAD_BYTES + 2 + CONTRACT.itemsize + GAP.itemsize
+ORDER_BYTES: Final = ORDER.itemsize
+DETAIL_BYTES: Final = DETAIL.itemsize
+DELIVERY_BYTES: Final = DELIVERY.itemsize
+CONTRACT_BYTES: Final = CONTRACT.itemsize
+GAP_BYTES: Final = GAP.itemsize
+ORDER_ROOM: Final = 27 + KEY_EXTRA + HEAD_BYTES + 4 + SUPPLIER_BYTES + ORDER_BYTES + DETAIL_BYTES
+DELIVERY_ROOM: Final = 27 + KEY_EXTRA + HEAD_BYTES + 2 + DELIVERY_BYTES
+CONTRACT_ROOM: Final = 27 + KEY_EXTRA + HEAD_BYTES + 2 + CONTRACT_BYTES + GAP_BYTES
 FIRST_SLOT: Final = 1
 
 
@@ -148,6 +153,12 @@ def next_slot(row: Any, keep: bool) -> int:
     return slot
 
 
+@njit(cache=True)
+def tells_something(detail: Any) -> bool:
+    """Tells whether a detail has anything that does not follow from other rows."""
+    return bool(detail.marks & PAID or detail.opening > 0 or detail.bargains > 0)
+
+
 @njit(cache=True, nogil=True)
 def write_contracts(
     s: State, scratch: State, scratch_raw: Raw, rows: Any, keep: bool, out: Any, at: int, spans: Any
@@ -185,7 +196,7 @@ def write_contracts(
         copied.marks &= LIVE
         copied.dirty = 0
         copied.saved = 0
-        at = copy_out(out, at, scratch_raw.contracts[0])
+        at = copy_out(out, at, scratch_raw.contracts, 0, 1, CONTRACT_BYTES)
         if contract.gap >= 0:
             scratch.gaps[0] = s.gaps[contract.gap]
             blank = scratch.gaps[0]
@@ -193,7 +204,7 @@ def write_contracts(
             for channel in range(2):
                 blank.open[channel] = NONE
                 blank.delivered[channel] = NONE
-            at = copy_out(out, at, scratch_raw.gaps[0])
+            at = copy_out(out, at, scratch_raw.gaps, 0, 1, GAP_BYTES)
         spans[i, 2] = at
     return at
 
@@ -223,7 +234,7 @@ def write_deliveries(
         copied.marks = 0
         copied.dirty = 0
         copied.saved = 0
-        at = copy_out(out, at, scratch_raw.deliveries[0])
+        at = copy_out(out, at, scratch_raw.deliveries, 0, 1, DELIVERY_BYTES)
         spans[i, 2] = at
     return at
 
@@ -262,18 +273,19 @@ def write_orders(
         copied.next = NONE
         copied.previous = NONE
         copied.tally = NONE
-        copied.detail = min(0, order.detail)
+        has_detail = order.detail >= 0 and tells_something(s.details[order.detail])
+        copied.detail = 0 if has_detail else NONE
         copied.hash = 0
         copied.marks &= KNOWN | PHARMACY
         copied.dirty = 0
         copied.saved = 0
-        at = copy_out(out, at, scratch_raw.orders[0])
-        if order.detail >= 0:
+        at = copy_out(out, at, scratch_raw.orders, 0, 1, ORDER_BYTES)
+        if has_detail:
             scratch.details[0] = s.details[order.detail]
             scratch.details[0].late = NONE
             scratch.details[0].open = NONE
             scratch.details[0].delivered = NONE
-            at = copy_out(out, at, scratch_raw.details[0])
+            at = copy_out(out, at, scratch_raw.details, 0, 1, DETAIL_BYTES)
         spans[i, 2] = at
     return at
 
@@ -307,7 +319,7 @@ def read_contract(
     at = end + HEAD_BYTES
     length = number_at(s.data, at, 2)
     institution = text_of(s, at + 2, length)
-    at = copy_in(scratch_raw.contracts[0], s.data, at + 2 + length)
+    at = copy_in(scratch_raw.contracts, 0, 1, CONTRACT_BYTES, s.data, at + 2 + length)
     read = scratch.contracts[0]
     made = contract_for(s, row, read.province, id_start, end - id_start)
     contract = s.contracts[made]
@@ -327,14 +339,14 @@ def read_contract(
     s.contracts[made] = read
     if has_gap:
         gap = gap_for(s, s.contracts[made])
-        copy_in(raw.gaps[gap], s.data, at)
+        copy_in(raw.gaps, gap, 1, GAP_BYTES, s.data, at)
 
 
 @njit(cache=True)
 def read_delivery(s: State, scratch: State, scratch_raw: Raw, row: int, id_start: int, end: int, slot: int) -> None:
     """Takes a delivery's value, unless a later one is there: the last writer wins."""
     province = s.data[end + HEAD_BYTES - 1]
-    copy_in(scratch_raw.deliveries[0], s.data, end + HEAD_BYTES)
+    copy_in(scratch_raw.deliveries, 0, 1, DELIVERY_BYTES, s.data, end + HEAD_BYTES)
     read = scratch.deliveries[0]
     length = number_at(s.data, id_start, 2)
     of = order_for(s, row, province, id_start + 2, length)
@@ -370,7 +382,7 @@ def read_order(
     length = number_at(s.data, at, 2)
     institution_start = at + 2
     supplier_start = institution_start + length
-    at = copy_in(scratch_raw.orders[0], s.data, supplier_start + SUPPLIER_BYTES)
+    at = copy_in(scratch_raw.orders, 0, 1, ORDER_BYTES, s.data, supplier_start + SUPPLIER_BYTES)
     read = scratch.orders[0]
     made = order_for(s, row, read.province, id_start, end - id_start)
     order = s.orders[made]
@@ -389,7 +401,7 @@ def read_order(
     queue_order(order, stamp)
     if has_detail:
         detail = detail_for(s, order)
-        copy_in(raw.details[detail], s.data, at)
+        copy_in(raw.details, detail, 1, DETAIL_BYTES, s.data, at)
     if order.marks & KNOWN:
         order.institution = text_of(s, institution_start, length)
         for i in range(SUPPLIER_BYTES):

@@ -333,8 +333,10 @@ def settlement_due(accepted_ms: int) -> int:
     day = (
         datetime.fromtimestamp((accepted_ms + SHANGHAI_MS) // 1_000, UTC) if accepted_ms < LATEST_MS - DAY_MS else None
     )
-    if day is None or (day.year, day.month) >= (9999, 11):
+    if day is None or (day.year, day.month) == (9999, 12):
         return LATEST_MS
+    if (day.year, day.month) == (9999, 11):  # the year ends in Shanghai before it ends in UTC
+        return LATEST_MS + 1 - SHANGHAI_MS
     months = day.year * 12 + day.month - 1 + 2
     end = datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC)
     return int(end.timestamp()) * 1_000 - SHANGHAI_MS

@@ -22,7 +22,6 @@ from tests.hostile import hostile_case
 from tests.naive import Message
 from tests.naive_records import format_ms, parse_line
 from tests.streams.logs import (
-    MISSING_KINDS,
     Outputs,
     Pairs,
     batch_of,
@@ -40,7 +39,7 @@ FEWER = SEEDS if "PRICELINK_SEEDS" in os.environ else SEEDS[:8]
 """For what takes many machines."""
 RECORDS = 150
 PARTITIONS = 2
-LOG_KINDS = "prices" if MISSING_KINDS else "everything"
+LOG_KINDS = "everything"
 
 
 class Case:
