@@ -71,7 +71,7 @@ def recount(made: list[tuple[str, bytes, bytes]]) -> dict[str, Any]:
             lowest[event["code"]] = value
             continue
         alerts += 1
-        if event["change"] in ("resolved", "observed"):
+        if event["change"] in ("resolved", "closed", "observed"):
             opened.pop(event["alert_id"], None)
         else:
             opened[event["alert_id"]] = value
