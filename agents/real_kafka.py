@@ -134,20 +134,28 @@ class RealKafka:
         return ""
 
     def start(self) -> Self:
-        """Starts it and waits until it answers; raises ``KafkaUnavailable``. Formats the folder the first time."""
+        """Starts it and waits until it answers; raises ``KafkaUnavailable``."""
+        self.launch()
+        self.wait()
+        return self
+
+    def launch(self) -> None:
+        """Starts its process; formats the folder the first time. Raises ``KafkaUnavailable``."""
         command = [java(), *_JVM, "-cp", f"{jars()}/*"]
         self._choose_ports()
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(command)
         with self.log.open("ab") as log:
             self._process = self._run([*command, "kafka.Kafka", str(self.folder / _PROPERTIES)], log)
+
+    def wait(self) -> None:
+        """Waits until it answers; raises ``KafkaUnavailable`` if it ends, or takes too long."""
         deadline = time.monotonic() + _START_S
         while not self.answers():
             if not self.alive or time.monotonic() > deadline:
                 self.kill()
                 raise KafkaUnavailable(f"Kafka did not start; its log is {self.log}: {self.said()[-500:]}")
             time.sleep(0.1)
-        return self
 
     def answers(self, within_s: float = 1.0) -> bool:
         """Asks it for its brokers and topics, with a connection of its own: tells whether it answered in time."""

@@ -121,7 +121,7 @@ async def kill_some(workers: Workers, progress: Progress, rng: random.Random) ->
     Returns the seconds from the last kill until all partitions go on.
     """
     await asyncio.sleep(rng.uniform(0, 3))
-    while not (owners := workers.owners()):
+    while not (owners := workers.owners()):  # noqa: ASYNC110  it is another process that is waited for
         await asyncio.sleep(0.1)
     killed_at = time.monotonic()
     workers.kill(first := rng.choice(owners))
