@@ -79,7 +79,7 @@ class Cluster:
             process.kill()
             process.wait()
         if not self.settings.embedded:
-            _delete_topics(self.settings)
+            delete_topics(self.settings, {topic.name for topic in TOPICS})
         for child in reversed(self.children):
             child.stop()
 
@@ -112,13 +112,13 @@ class Cluster:
         )
 
 
-def _delete_topics(settings: Settings) -> None:
-    ours = {topic.name for topic in TOPICS}
+def delete_topics(settings: Settings, names: set[str]) -> None:
+    """Deletes topics, and waits until they are gone."""
     admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap.split(","))
     try:
-        admin.delete_topics(sorted(ours))
+        admin.delete_topics(sorted(names))
         deadline = time.monotonic() + _PATIENCE_S
-        while ours & set(admin.list_topics()):
+        while names & set(admin.list_topics()):
             assert time.monotonic() < deadline, "topics are not deleted"
             time.sleep(0.1)
     finally:

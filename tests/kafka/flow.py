@@ -97,6 +97,17 @@ class Flow:
         return producer
 
 
+async def written(settings: Settings, topic: str) -> int:
+    """Returns how many messages a topic has by now."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap)
+    await consumer.start()
+    try:
+        places = [TopicPartition(topic, number) for number in range(settings.partitions)]
+        return sum((await consumer.end_offsets(places)).values())
+    finally:
+        await consumer.stop()
+
+
 class Progress:
     """Follows the committed offsets of feeds: when each partition last went on. A context manager."""
 

@@ -21,8 +21,9 @@ from agents.real_kafka import RealKafka
 from agents.warm_up import warm_up
 from cli.processes import Child, ProcessTree
 from config.topics import ALERTS
-from tests.integration.cluster import ROOT, Cluster, at_work, read
-from tests.kafka.flow import Flow, Progress
+from tests.integration.cluster import ROOT, Cluster, at_work
+from tests.integration.test_embedded import gone
+from tests.kafka.flow import Flow, Progress, written
 from tests.kafka.judge import judge, until_read_model_equals
 from tests.kafka.price_log import Shape, price_log
 
@@ -83,7 +84,7 @@ async def kill(kafka: RealKafka) -> None:
 
 async def away(kafka: RealKafka, pid: int) -> None:
     assert not kafka.alive
-    assert not Path(f"/proc/{pid}").exists()
+    assert gone(pid)
     with pytest.raises(OSError, match="refused"), socket.create_connection(("127.0.0.1", kafka.port), 1):
         pass
     await asyncio.sleep(AWAY_S)
@@ -92,11 +93,15 @@ async def away(kafka: RealKafka, pid: int) -> None:
     assert kafka.pid != pid
 
 
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+
+
 async def pause(kafka: RealKafka) -> None:
     pid = kafka.pid
     kafka.pause()
     try:
-        assert Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+        assert is_stopped(pid)
         assert not await asyncio.to_thread(kafka.answers, 1)
         await asyncio.sleep(PAUSED_S - 1)
     finally:
@@ -149,9 +154,6 @@ def test_alerts_go_on_without_redis_and_the_read_model_is_rebuilt(tmp_path: Path
         supervised(cluster, tmp_path) as under,
     ):
 
-        async def alerts() -> int:
-            return sum(map(len, (await read(cluster.settings, ALERTS.name)).values()))
-
         async def scene() -> None:
             await at_work(cluster, "w0", "w1")
             watching = asyncio.create_task(under.watch())
@@ -166,11 +168,11 @@ def test_alerts_go_on_without_redis_and_the_read_model_is_rebuilt(tmp_path: Path
                 gone_at = time.monotonic()
                 with pytest.raises(OSError, match="refused"), socket.create_connection(("127.0.0.1", port), 1):
                     pass
-                before = await alerts()
+                before = await written(cluster.settings, ALERTS.name)
                 while time.monotonic() < gone_at + WITHOUT_REDIS_S:
                     assert await progress.after(time.monotonic(), 10) < 10
                     assert not old.alive
-                assert await alerts() > before
+                assert await written(cluster.settings, ALERTS.name) > before
                 assert {name: child.failures for name, child in under.children.items() if name != "r"} == {
                     "w0": 0,
                     "w1": 0,
