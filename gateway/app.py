@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config.settings import Settings
 from gateway import access, feeds, pages, price_lists, problems, queries, stream
+from gateway.drain import Drain
 from gateway.sources import Sources
 
 CONTENT_POLICY: Final = (
@@ -48,6 +49,7 @@ def create_app(settings: Settings, sources: Sources, *, connected: bool = True) 
     app.state.policy = known_policy(settings.policy_file)
     problems.install(app)
     app.add_middleware(_Headers)
+    app.add_middleware(Drain)
     app.include_router(feeds.router)
     app.include_router(price_lists.router)
     open_here = [Depends(access.console)]

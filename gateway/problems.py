@@ -5,7 +5,8 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
 
 
 class Problem(Exception):
@@ -77,6 +78,10 @@ def install(app: FastAPI) -> None:
         remedy = "Correct the parameter; /openapi.json lists them with their ranges."
         return Problem(422, "bad_parameter", f"{name}: {first['msg']}", request.url.path, remedy).response()
 
+    async def on_gone(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=499)  # nobody reads it
+
+    app.add_exception_handler(ClientDisconnect, on_gone)
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_invalid)

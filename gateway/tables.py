@@ -3,7 +3,10 @@
 import csv
 import gzip
 import io
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -15,6 +18,10 @@ _LONGEST_CELL: Final = 65_536
 _PROBE_BYTES: Final = 1 << 20
 _ZIP: Final = b"PK\x03\x04"
 _GZIP: Final = b"\x1f\x8b"
+_ZIP_FAULTS: Final = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, NotImplementedError,
+    RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError,
+)  # fmt: skip
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 REPLACEMENT: Final = "\ufffd"
 """Stands for bytes that are not of the encoding."""
@@ -80,12 +87,18 @@ def _sheet_rows(file: BinaryIO) -> Iterator[TableRow]:
 
     try:
         sheet = CalamineWorkbook.from_filelike(file).get_sheet_by_index(0)
-    except (CalamineError, OSError, ValueError) as error:
-        raise MappingFault(
-            f"this workbook cannot be read: {error}; save it anew as XLSX, without a password"
-        ) from error
+    except (CalamineError, OSError, ValueError, IndexError) as error:
+        raise _unreadable(error) from error
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # of the reader's own language; no subclass of Exception
+            raise _unreadable(error) from error
+        raise
     for line, cells in enumerate(sheet.iter_rows(), 1):
         yield TableRow(line, [_text(cell) for cell in cells])
+
+
+def _unreadable(error: BaseException) -> MappingFault:
+    return MappingFault(f"this workbook cannot be read: {error}; save it anew as XLSX, without a password")
 
 
 def _text(cell: Any) -> str:
@@ -114,16 +127,8 @@ def refuse_bomb(file: BinaryIO, most_bytes: int) -> None:
                             raise MappingFault(
                                 f"the workbook unpacks to more than {most_bytes >> 20} MiB; send it as CSV"
                             )
-    except (
-        zipfile.BadZipFile,
-        zipfile.LargeZipFile,
-        NotImplementedError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-    ) as error:
-        raise MappingFault(f"this workbook cannot be read: {error}") from error
+    except _ZIP_FAULTS as error:
+        raise _unreadable(error) from error
     finally:
         file.seek(0)
 

@@ -30,6 +30,7 @@ from load_tests.bench import commit, machine
 from load_tests.harness import PROJECT, surroundings, usage
 
 PROVINCE: Final = "320000"
+PATH: Final = f"/v1/feeds/{PROVINCE}/records"
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 _BODIES: Final = 8
 _START_S: Final = 150.0
@@ -93,13 +94,14 @@ async def _send(url: str, token: str, packed: list[bytes], options: argparse.Nam
     }  # fmt: skip
 
 
-async def _ready(base: str, gateway: "subprocess.Popen[bytes]", token: str) -> None:
+async def ready(base: str, gateway: "subprocess.Popen[bytes]", token: str) -> None:
+    """Waits until a gateway checks lines; raises SystemExit."""
     until_s = time.monotonic() + _START_S
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson"}
     async with aiohttp.ClientSession(headers=headers) as session:
         while time.monotonic() < until_s and gateway.poll() is None:
             try:
-                async with session.post(base, data=b"no record") as answer:
+                async with session.post(base + PATH, data=b"no record") as answer:
                     if answer.status == 400:
                         return  # it was checked: the kernels are there
             except aiohttp.ClientError:
@@ -108,14 +110,16 @@ async def _ready(base: str, gateway: "subprocess.Popen[bytes]", token: str) -> N
     raise SystemExit("the gateway did not come up")
 
 
-def _token(settings: Settings) -> str:
+def new_token(settings: Settings) -> str:
+    """Makes a key of PROVINCE."""
     command = [sys.executable, "-m", "cli", "keys", "create", "--province", PROVINCE, "--days", "1"]
     environment = os.environ | settings.environment()
     made = subprocess.run(command, cwd=PROJECT, env=environment, check=True, capture_output=True, text=True)
     return made.stdout.strip()
 
 
-async def _lines_in_log(settings: Settings) -> int:
+async def lines_in_log(settings: Settings) -> int:
+    """Returns how many lines topic feeds has."""
     reader = new_reader(settings)
     await reader.start()
     places = [TopicPartition(FEEDS.name, number) for number in range(settings.partitions)]
@@ -136,23 +140,28 @@ async def _lines_in_log(settings: Settings) -> int:
     return lines
 
 
+def start_gateway(settings: Settings, more: dict[str, str]) -> "tuple[subprocess.Popen[bytes], str]":
+    """Starts a gateway process; returns it and its address."""
+    port = free_port()
+    environment = os.environ | settings.environment() | {"PRICELINK_GATEWAY_PORT": str(port)} | more
+    gateway = subprocess.Popen([sys.executable, "-m", "cli", "gateway"], cwd=PROJECT, env=environment)
+    return gateway, f"http://127.0.0.1:{port}"
+
+
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measures; returns the figures."""
     packed = bodies(options.records, options.encoding)
     with ExitStack() as stack:
         settings: Settings = stack.enter_context(surroundings(options.kafka, options.partitions, b"{}"))
-        token = _token(settings)
-        port = free_port()
-        environment = os.environ | settings.environment() | {"PRICELINK_GATEWAY_PORT": str(port)}
-        gateway = subprocess.Popen([sys.executable, "-m", "cli", "gateway"], cwd=PROJECT, env=environment)
+        token = new_token(settings)
+        gateway, base = start_gateway(settings, {})
         stack.callback(gateway.wait)
         stack.callback(gateway.terminate)
-        url = f"http://127.0.0.1:{port}/v1/feeds/{PROVINCE}/records"
-        asyncio.run(_ready(url, gateway, token))
+        asyncio.run(ready(base, gateway, token))
         before, own_before = usage(gateway.pid), resource.getrusage(resource.RUSAGE_SELF)
-        figures = asyncio.run(_send(url, token, packed, options))
+        figures = asyncio.run(_send(base + PATH, token, packed, options))
         after, own_after = usage(gateway.pid), resource.getrusage(resource.RUSAGE_SELF)
-        in_log = asyncio.run(_lines_in_log(settings))
+        in_log = asyncio.run(lines_in_log(settings))
     cpu_s = after.cpu_s - before.cpu_s
     return figures | {
         "in_log": in_log,

@@ -324,3 +324,14 @@ def test_small_requests_share_batches() -> None:
 def test_every_status_is_in_the_description() -> None:
     described = Parts().app.openapi()["paths"]["/v1/feeds/{province}/records"]["post"]["responses"]
     assert {"200", "400", "401", "403", "404", "408", "409", "413", "415", "422", "429", "503"} <= described.keys()
+
+
+def test_an_early_answer_reaches_who_is_still_sending() -> None:
+    async def run() -> None:
+        parts = Parts()
+        async with parts.client() as client:
+            for _ in range(20):
+                answer = await client.post(PATH, content=b"x" * 2_000_000, headers={"Content-Type": "text/plain"})
+                assert answer.status_code == 401
+
+    asyncio.run(run())
