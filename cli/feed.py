@@ -121,10 +121,10 @@ def feed(
     started_s = time.monotonic()
     try:
         profile = load_profile(mapping) if mapping else None
-        with _rejects_file(rejects) as rejects_out, _open(path) as raw, _progress(path) as advance:
-            report = _Report(tell, rejects_out, summary.reasons)
+        with rejects_file(rejects) as rejects_out, _open(path) as raw, progress(path) as advance:
+            report = Report(tell, rejects_out, summary.reasons)
             lines = read_lines(_plain(raw, path), profile, province, str(path), _now_ms())
-            asyncio.run(_send(settings, _groups(lines, raw, advance, report), report, summary))
+            asyncio.run(send(settings, groups(lines, raw, advance, report), report, summary))
     except MappingFault as fault:
         raise FeedFault(str(fault)) from fault
     except (OSError, EOFError) as error:
@@ -135,13 +135,14 @@ def feed(
     return 0 if summary.accepted else 1
 
 
-class _Report:
+class Report:
     """Says the first rejected lines and counts the others."""
 
     def __init__(self, tell: Callable[[str], None], out: Any, reasons: Counter[str]) -> None:
         self._tell, self._out, self._reasons = tell, out, reasons
 
     def add(self, rejected: Rejected) -> None:
+        """Reports a line."""
         self._reasons[rejected.reason] += 1
         if self._reasons.total() <= REJECTS_SHOWN:
             self._tell(rejected_text(rejected))
@@ -149,16 +150,17 @@ class _Report:
             print(json.dumps(rejected.shown(), ensure_ascii=False), file=self._out)
 
     def end(self) -> None:
+        """Says how many lines were not said."""
         if (more := self._reasons.total() - REJECTS_SHOWN) > 0:
             hint = "" if self._out is not None else "; --rejects FILE keeps them all"
             self._tell(f"and {more:,} more lines rejected{hint}")
 
 
-def _groups(
+def groups(
     lines: Iterator[tuple[int, bytes | None, Rejected | None]],
     raw: BinaryIO,
     advance: Callable[[int], None],
-    report: _Report,
+    report: Report,
 ) -> Iterator[tuple[list[int], list[bytes]]]:
     """Yields numbers and lines of about GROUP_BYTES; reports what is no record already."""
     numbers: list[int] = []
@@ -180,9 +182,10 @@ def _groups(
         yield numbers, found
 
 
-async def _send(
-    settings: Settings, groups: Iterator[tuple[list[int], list[bytes]]], report: _Report, summary: Summary
+async def send(
+    settings: Settings, groups: Iterator[tuple[list[int], list[bytes]]], report: Report, summary: Summary
 ) -> None:
+    """Checks and sends groups of lines; adds to ``summary``. Raises FeedFault."""
     from aiokafka.errors import KafkaError
 
     from agents.clients import new_producer
@@ -239,12 +242,13 @@ def _plain(raw: BinaryIO, path: Path) -> BinaryIO:
     return gzip.GzipFile(fileobj=raw) if path.name.endswith(".gz") else raw  # type: ignore[return-value]
 
 
-def _rejects_file(path: Path | None) -> AbstractContextManager[Any]:
+def rejects_file(path: Path | None) -> AbstractContextManager[Any]:
+    """Opens the file for rejected lines, if there is to be one."""
     return nullcontext(None) if path is None else path.open("w", encoding="utf-8")
 
 
 @contextmanager
-def _progress(path: Path) -> Iterator[Callable[[int], None]]:
+def progress(path: Path) -> Iterator[Callable[[int], None]]:
     """Shows how much of a file is read, where somebody watches."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn

@@ -68,7 +68,7 @@ async def _chunks(bootstrap: str, topic: str, only: Iterable[int] | None) -> Asy
                     waited_until = asyncio.get_running_loop().time() + FETCH_TIMEOUT_S
                     end = ends[place]
                     yield [
-                        Message(place.partition, record.offset, record.timestamp, record.value or b"")
+                        Message(place.partition, record.offset, record.timestamp, record.value or b"", record.headers)
                         for record in records
                         if record.offset < end
                     ]
@@ -123,7 +123,9 @@ def read_positions(bootstrap: str, topic: str, places: Iterable[tuple[int, int]]
                 with suppress(TimeoutError):
                     record = await asyncio.wait_for(consumer.getone(place), FETCH_TIMEOUT_S)
                     if record.offset == offset:
-                        found[partition, offset] = Message(partition, offset, record.timestamp, record.value or b"")
+                        found[partition, offset] = Message(
+                            partition, offset, record.timestamp, record.value or b"", record.headers
+                        )
         return found
 
     return asyncio.run(read())

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +29,13 @@ class LogFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of ``feeds``: its position but for the line, its broker's timestamp, its NDJSON."""
+    """One message of ``feeds``: its position but for the line, its broker's timestamp, its NDJSON; headers as Kafka has them, in no LOG."""
 
     partition: int
     offset: int
     broker_ts_ms: int
     value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 def open_log(path: Path) -> AbstractContextManager[BinaryIO]:

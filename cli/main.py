@@ -2,13 +2,13 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 from typer.core import TyperCommand
 
-if TYPE_CHECKING:
-    from config.settings import Settings
+from cli.gateway_commands import dlq_app, items_app, keys_app, migration_app
+from cli.options import PIPED_COLUMNS, KafkaOption, fail, say
 
 app = typer.Typer(
     name="pricelink",
@@ -21,17 +21,10 @@ topics_app = typer.Typer(help="The topics in Kafka.", no_args_is_help=True)
 log_app = typer.Typer(help="The log, topic feeds.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 app.add_typer(log_app, name="log")
-keys_app = typer.Typer(help="API keys of the gateway.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
-
-BAD_INPUT = 2
-"""Exit code of a command that could not use what it was given; a process that lost its surroundings ends with others."""
-
-PIPED_COLUMNS = 160
-"""Width of tables that go into a file or a pipe, which have none of their own."""
-
-KafkaOption = Annotated[str, typer.Option("--kafka", metavar="HOST:PORT", help="Broker.", envvar="PRICELINK_BOOTSTRAP")]
-
+app.add_typer(dlq_app, name="dlq")
+app.add_typer(items_app, name="items")
+app.add_typer(migration_app, name="migration")
 
 OWN_KAFKA: Final = "own"
 """What `--kafka` means where no broker's address follows it."""
@@ -56,15 +49,6 @@ class Past(StrEnum):
     FIRST = "first"
     ONLY = "only"
     NONE = "none"
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
-
-
-def _fail(text: str) -> typer.Exit:
-    typer.secho(text, fg=typer.colors.RED, err=True)
-    return typer.Exit(BAD_INPUT)
 
 
 @app.command(cls=_RunCommand)
@@ -99,12 +83,12 @@ def run(
     from cli.run import run as run_tree
 
     if data is not None and kafka != OWN_KAFKA:
-        raise _fail("--data is for --kafka without HOST:PORT")
+        raise fail("--data is for --kafka without HOST:PORT")
     own = (data or default_data()) if kafka == OWN_KAFKA else None
     options = RunOptions(
         port, workers, None if own else kafka, own, redis, partitions, policy, market, rate, seed, logs
     )
-    raise typer.Exit(run_tree(options, _say))
+    raise typer.Exit(run_tree(options, say))
 
 
 @app.command()
@@ -168,9 +152,7 @@ def gateway() -> None:
     try:
         run_gateway(settings(), new_producer)
     except OSError as error:
-        raise _fail(
-            f"cannot listen on {settings().gateway_host}:{settings().gateway_port}: {error.strerror}"
-        ) from error
+        raise fail(f"cannot listen on {settings().gateway_host}:{settings().gateway_port}: {error.strerror}") from error
 
 
 @app.command()
@@ -207,9 +189,9 @@ def topics_apply() -> None:
     try:
         applied = apply_topics(settings())
     except WrongPartitions as error:
-        raise _fail(str(error)) from error
+        raise fail(str(error)) from error
     except (KafkaError, OSError) as error:
-        raise _fail(f"no Kafka answers at {settings().bootstrap}: {error}") from error
+        raise fail(f"no Kafka answers at {settings().bootstrap}: {error}") from error
     for topic in applied:
         typer.echo(f"{'created' if topic.created else 'there   '}  {topic.topic}  {topic.partitions} partitions")
 
@@ -239,9 +221,9 @@ def feed(
     try:
         kind = {"broker_kind": "embedded"} if embedded else {}
         chosen = settings().model_copy(update={"bootstrap": kafka, **kind})
-        raise typer.Exit(feed_file(chosen, file, mapping, province, rejects, _say))
+        raise typer.Exit(feed_file(chosen, file, mapping, province, rejects, say))
     except FeedFault as fault:
-        raise _fail(str(fault)) from fault
+        raise fail(str(fault)) from fault
 
 
 @app.command()
@@ -268,7 +250,7 @@ def replay(
     try:
         replay_command(log, from_kafka, policy, partitions, out)
     except LogFault as fault:
-        raise _fail(str(fault)) from fault
+        raise fail(str(fault)) from fault
 
 
 @app.command()
@@ -298,7 +280,7 @@ def explain(
             console = Console(width=PIPED_COLUMNS)
         explain_alert(Request(alert_id, revision, log, alerts, policy, partitions, kafka), console)
     except LogFault as fault:
-        raise _fail(str(fault)) from fault
+        raise fail(str(fault)) from fault
 
 
 @log_app.command("dump")
@@ -315,79 +297,7 @@ def log_dump(
     try:
         dump_command(kafka, topic, partition, out)
     except LogFault as fault:
-        raise _fail(str(fault)) from fault
-
-
-EmbeddedOption = Annotated[bool, typer.Option("--embedded", help="The broker is the one that `pricelink run` started.")]
-
-
-def _settings_of(kafka: str, *, embedded: bool) -> "Settings":
-    from config.settings import settings
-
-    return settings().model_copy(update={"bootstrap": kafka} | ({"broker_kind": "embedded"} if embedded else {}))
-
-
-@keys_app.command("create")
-def keys_create(
-    supplier: Annotated[str | None, typer.Option(metavar="USCC", help="Social credit code: events and prices.")] = None,
-    province: Annotated[str | None, typer.Option(metavar="CODE", help="Six digits: feeds of this province.")] = None,
-    operator: Annotated[str | None, typer.Option(metavar="NAME", help="A desk: all feeds, catalogue, page.")] = None,
-    scope: Annotated[list[str] | None, typer.Option(help="Only this; may be given again. Default: all it may.")] = None,
-    days: Annotated[int, typer.Option(help="Until it expires.")] = 365,
-    kafka: KafkaOption = "localhost:9092",
-    embedded: EmbeddedOption = False,
-) -> None:
-    """Make a key and show it, this once. An owner has at most two live ones, so that they can be changed in peace."""
-    from cli.keys import create
-    from cli.log_file import LogFault
-    from gateway.keys import KeyFault, owner_of
-
-    try:
-        owner = owner_of(supplier, province, operator)
-        key, token = create(_settings_of(kafka, embedded=embedded), owner, scope or (), days)
-    except (KeyFault, LogFault) as fault:
-        raise _fail(str(fault)) from fault
-    _say(f"Key {key.id} of {owner}, for {days} days: {', '.join(key.scopes)}. It is shown this once:")
-    typer.echo(token)
-
-
-@keys_app.command("list")
-def keys_list(
-    ended: Annotated[bool, typer.Option("--all", help="Also those that are expired or revoked.")] = False,
-    kafka: KafkaOption = "localhost:9092",
-    embedded: EmbeddedOption = False,
-) -> None:
-    """List the keys: whose, what they may, until when, when last used. The keys themselves are kept nowhere."""
-    from rich.console import Console
-
-    from cli.keys import all_keys, table_of
-    from cli.log_file import LogFault
-
-    chosen = _settings_of(kafka, embedded=embedded)
-    try:
-        table = table_of(chosen, all_keys(chosen).values(), ended=ended)
-    except LogFault as fault:
-        raise _fail(str(fault)) from fault
-    console = Console()
-    (console if console.is_terminal else Console(width=PIPED_COLUMNS)).print(table)
-
-
-@keys_app.command("revoke")
-def keys_revoke(
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `pricelink keys list` shows it.")],
-    kafka: KafkaOption = "localhost:9092",
-    embedded: EmbeddedOption = False,
-) -> None:
-    """End a key; every gateway knows within a second or so."""
-    from cli.keys import revoke
-    from cli.log_file import LogFault
-    from gateway.keys import KeyFault
-
-    try:
-        key = revoke(_settings_of(kafka, embedded=embedded), key_id)
-    except (KeyFault, LogFault) as fault:
-        raise _fail(str(fault)) from fault
-    _say(f"Key {key.id} of {key.owner} is revoked.")
+        raise fail(str(fault)) from fault
 
 
 @app.command()

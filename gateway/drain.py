@@ -24,20 +24,19 @@ class Drain:
         if scope["type"] != "http" or scope["method"] not in {"POST", "PUT", "PATCH"}:
             await self._app(scope, receive, send)
             return
-        more = True
+        body: dict[str, bool] = {}
 
         async def receive_noted() -> Message:
-            nonlocal more
             message = await receive()
-            more = message["type"] == "http.request" and message.get("more_body", False)
+            body["goes_on"] = message["type"] == "http.request" and message.get("more_body", False)
             return message
 
         async def send_drained(message: Message) -> None:
-            if message["type"] == "http.response.start" and more:
+            if message["type"] == "http.response.start" and body.get("goes_on", True):
                 left = DRAIN_BYTES
                 with suppress(TimeoutError):
                     async with asyncio.timeout(DRAIN_S):
-                        while more and left > 0:
+                        while body.get("goes_on", True) and left > 0:
                             left -= len((await receive_noted()).get("body", b""))
             await send(message)
 

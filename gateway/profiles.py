@@ -19,6 +19,13 @@ province = "320000"
 code = ["医保编码", "国家编码"]
 price = "挂网价"
 
+[migration]                       # columns that only `pricelink migration check` reads
+registration = "注册证号"          # with price and account: what makes two rows of a code the same listing
+account = "企业账号"              # by default the supplier
+volume = "采购量"                  # of several rows of a code the larger volume stays,
+listed_at = "挂网时间"             # then the earlier time,
+product = "产品编号"               # then the smaller code
+
 [words.kind]                      # a platform's words for ours, by field
 "中选" = "selected"
 """
@@ -51,6 +58,8 @@ _TEXT_FIELDS: Final = frozenset(
 )  # fmt: skip
 FIELDS: Final = MONEY_FIELDS | TIME_FIELDS | INTEGER_FIELDS | _TEXT_FIELDS
 
+MIGRATION_COLUMNS: Final = ("registration", "account", "volume", "listed_at", "product")
+
 MONEY_UNITS: Final = {
     "万元": Decimal(10_000),
     "亿元": Decimal(100_000_000),
@@ -79,6 +88,7 @@ class Profile:
     constants: Mapping[str, str]
     words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     placeholders: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    migration: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     type: str = "quote"
     encoding: str = "auto"
     delimiter: str = ","
@@ -126,6 +136,9 @@ def parse_profile(given: object) -> Profile:
     for name in (*columns, *constants, *words, *placeholders):
         if name not in FIELDS:
             raise MappingFault(f"{name!r} is no field of a record; there are {', '.join(sorted(FIELDS))}")
+    migration = {name: _column_names(name, value) for name, value in _table(given, "migration").items()}
+    if unfit := set(migration) - set(MIGRATION_COLUMNS):
+        raise MappingFault(f"[migration] has no {min(unfit)!r}; there are {', '.join(MIGRATION_COLUMNS)}")
     if not columns:
         raise MappingFault('[columns] is missing; it says which column is which field, such as code = "医保编码"')
     choices = {
@@ -148,6 +161,7 @@ def parse_profile(given: object) -> Profile:
         constants=constants,
         words=words,
         placeholders=placeholders,
+        migration=migration,
         type=texts.get("type", "quote"),
         encoding=texts.get("encoding", "auto"),
         delimiter=texts.get("delimiter", ","),

@@ -31,6 +31,7 @@ from streams.effects import APPLIED, DEAD, STALE
 from streams.growth import grown, new_state, octets, with_room_to_rebuild
 from streams.kernels import is_newer
 from streams.layout import EVENT_BYTES
+from streams.listings import Listed, listings_of, retired_of
 from streams.partition_row import PARTITION_KEY, PartitionRow
 from streams.policies import with_policy
 from streams.pools import ENOUGH, SHORT_EFFECTS
@@ -255,6 +256,14 @@ class Machine:
             start = read_rows(self._state, raw, self._scratch, scratch_raw, spans, start, limit, only_lost, left)
             self._make_room(None)
         return [pairs[i] for i in np.flatnonzero(left).tolist()]
+
+    def listings(self, province: int) -> list[Listed]:
+        """Returns the listings of a province (an index)."""
+        return listings_of(self._state, province)
+
+    def retired(self) -> dict[str, str | None]:
+        """Returns the codes that are disabled or moved, and where they moved, if anywhere."""
+        return retired_of(self._state)
 
     def rows(self) -> dict[bytes, bytes]:
         """Returns every row by key, as a first checkpoint would write it: to compare two machines."""
