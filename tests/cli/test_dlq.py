@@ -131,7 +131,7 @@ def apply_log(settings: Settings, quotes: list[bytes]) -> None:
     async def write(machines: list[Machine]) -> None:
         producer = new_producer(settings)
         await producer.start()
-        store = KafkaStateStore(KafkaWriter(producer, lambda: NOW_MS, settings), settings)
+        store = KafkaStateStore(KafkaWriter(producer, settings, lambda: NOW_MS), settings)
         for machine in machines:
             await store.write(machine.partition, machine.checkpoint(10**6))
         await producer.stop()
