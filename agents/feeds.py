@@ -21,12 +21,18 @@ from agents.record_batches import Chunk
 from agents.sinks import Sinks
 from agents.state_topic import StateStore
 from config.settings import Settings
-from schemas.batches import Effects
+from schemas.batches import Effects, StateRows
 
 _log = structlog.get_logger("feeds")
 
 Ack = Callable[[], object]
 Apply = Callable[[MachineLike, Chunk], Awaitable[Effects]]
+WriteRows = Callable[[MachineLike, int], Awaitable[StateRows]]
+
+
+async def rows_at_once(machine: MachineLike, next_offset: int) -> StateRows:
+    """Returns the changed rows, made where it is called."""
+    return machine.checkpoint(next_offset)
 
 
 class SequenceBroken(RuntimeError):
@@ -58,12 +64,16 @@ class Observer(Protocol):
 
 @dataclass(slots=True)
 class Owned:
-    """A partition of feeds while it is ours. ``position``: the offset that follows what was applied."""
+    """A partition of feeds while it is ours. ``position``: the offset that follows what was applied.
+
+    ``behind``: more waited in feeds, when the last chunk was fetched, than the chunk had.
+    """
 
     number: int
     generation: int
     machine: MachineLike
     position: int
+    behind: bool = False
     lost: bool = False
     acks: deque[Ack] = field(default_factory=deque)
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -86,6 +96,7 @@ class Feeds:
         settings: Settings,
         spawn: Callable[[Awaitable[None]], asyncio.Future[None]],
         apply: Apply,
+        rows: WriteRows = rows_at_once,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._new_machine = new_machine
@@ -96,6 +107,7 @@ class Feeds:
         self._settings = settings
         self._spawn = spawn
         self._apply = apply
+        self._rows = rows
         self._clock = clock
         self._owned: dict[int, Owned] = {}
         self._assignment = 0
@@ -151,6 +163,7 @@ class Feeds:
             began = self._clock()
             effects = await self._apply(owned.machine, chunk)
             owned.position = chunk.next_offset
+            owned.behind = chunk.highwater - chunk.next_offset > len(chunk.batch.messages)
             owned.acks.append(ack)
             self._observer.applied(chunk, effects, self._clock() - began)
             await self._sinks.put(owned.number, effects)
@@ -159,19 +172,28 @@ class Feeds:
     async def _checkpoints(self, owned: Owned) -> None:
         """One checkpoint after the other: not before ``checkpoint_s``, and no larger share of the time than allowed.
 
-        In a catch-up every row changes all the time: rows are then written less often.
+        While the partition is behind, every row changes all the time: rows are then written less often.
         """
         took_s = 0.0
         while not owned.lost:
             if not owned.acks:
                 owned.due.clear()
                 await owned.due.wait()
-            wait_s = max(self._settings.checkpoint_s, took_s / self._settings.checkpoint_share)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(owned.gone.wait(), wait_s)
+            await self._until_due(owned, max(self._settings.checkpoint_s, took_s / self._settings.checkpoint_share))
             began = self._clock()
             await self.checkpoint(owned)
             took_s = self._clock() - began
+
+    async def _until_due(self, owned: Owned, wait_s: float) -> None:
+        """Waits so long; while the partition is behind, on to ``catchup_checkpoint_s``."""
+        began = self._clock()
+        while not owned.gone.is_set():
+            waited_s = self._clock() - began
+            left_s = max(wait_s, self._settings.catchup_checkpoint_s if owned.behind else 0) - waited_s
+            if left_s <= 0:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(owned.gone.wait(), min(left_s, wait_s))
 
     async def checkpoint(self, owned: Owned) -> bool:
         """Writes the rows that changed, then acks the chunks they hold. False if the partition is no longer ours."""
@@ -183,7 +205,7 @@ class Feeds:
                     return True
                 began = self._clock()
                 next_offset = owned.position
-                rows = owned.machine.checkpoint(next_offset)
+                rows = await self._rows(owned.machine, next_offset)
                 mark = self._sinks.mark(owned.number)
                 acks = list(owned.acks)
                 owned.acks.clear()

@@ -15,21 +15,24 @@ from itertools import islice
 from typing import Any, Final
 
 import aiokafka
+import cramjam
 import numba
 import numpy as np
 import numpy.typing as npt
-from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
+from aiokafka.codec import gzip_decode, snappy_decode, zstd_decode
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from aiokafka.record.memory_records import MemoryRecords
 
 from agents import record_kernels as kernels
-from schemas.batches import Batch, Bytes
+from schemas.batches import Batch, Bytes, Rows
 from schemas.columns import MESSAGE
+from schemas.scanner import room_for
 
 _STEP: Final = 500
 """Messages taken between two looks at how many bytes there are, where aiokafka iterates."""
-_DECODERS: Final = {1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
+_DECODERS: Final = {1: gzip_decode, 2: snappy_decode, 3: cramjam.lz4.decompress, 4: zstd_decode}
+_SHARE_USED: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,15 +182,20 @@ def _walk(partition: int, records: Any, max_messages: int, max_bytes: int) -> tu
         raise CorruptRecordException(f"record batch at {records.next_fetch_offset} of partition {partition}")
     cursor.unknown = status == kernels.UNKNOWN
     records.next_fetch_offset = int(state[kernels.POSITION])
-    # The views would keep rooms alive that are much larger than what is in them.
-    batch = Batch(partition, data[: state[kernels.SIZE]].copy(), messages[: state[kernels.COUNT]].copy())
-    return batch, status == kernels.ENDED
+    taken = messages[: state[kernels.COUNT]].copy()
+    return _batch(partition, data, int(state[kernels.SIZE]), taken), status == kernels.ENDED
+
+
+def _batch(partition: int, data: Bytes, size: int, messages: Rows) -> Batch:
+    if size < data.size // _SHARE_USED:  # a view would keep an array alive that is much larger than what is in it
+        return Batch(partition, data[:size].copy(), messages)
+    return Batch(partition, data[:size], messages, data)
 
 
 def _room(cursor: _Cursor, max_bytes: int) -> int:
     """A chunk is full when it has ``max_bytes`` or more: one value may come on top, and none is larger than its source."""
     largest = cursor.raw.size if cursor.decompressed is None else cursor.decompressed.size
-    return min(max_bytes, 2 * largest) + largest
+    return room_for(min(max_bytes, 2 * largest) + largest)
 
 
 def _decompressed(cursor: _Cursor) -> Bytes:
@@ -196,8 +204,9 @@ def _decompressed(cursor: _Cursor) -> Bytes:
     decode = _DECODERS.get(codec)
     if decode is None:
         raise UnsupportedCodecError(f"Unknown compression codec {codec:#04x}")
-    # As bytes whatever the codec gives: the kernels are compiled for arrays that are read-only.
-    return np.frombuffer(bytes(decode(cursor.raw[start + kernels.HEADER_BYTES : end].tobytes())), np.uint8)
+    decoded = np.frombuffer(decode(cursor.raw[start + kernels.HEADER_BYTES : end].tobytes()), np.uint8)
+    decoded.flags.writeable = False  # whatever the codec gives: the kernels are compiled for arrays that are read-only
+    return decoded
 
 
 def _iterate(partition: int, records: Any, max_messages: int, max_bytes: int) -> tuple[Batch, bool]:

@@ -25,7 +25,7 @@ from agents.warm_up import warm_up
 from agents.watchdog import Watchdog
 from config.settings import Settings
 from config.topics import FEEDS
-from schemas.batches import Effects
+from schemas.batches import Effects, StateRows
 
 _log = structlog.get_logger("worker")
 
@@ -85,6 +85,7 @@ class Worker:
             settings=settings,
             spawn=self._tasks.spawn,
             apply=self._apply,
+            rows=self._rows,
         )
         self._app.on_partitions_revoked.connect(self._on_revoked, weak=False)
         self._closing = False
@@ -123,6 +124,9 @@ class Worker:
         if len(chunk.batch.data) < _SMALL_BYTES:
             return machine.apply(chunk.batch)
         return await asyncio.get_running_loop().run_in_executor(self._threads, machine.apply, chunk.batch)
+
+    async def _rows(self, machine: MachineLike, next_offset: int) -> StateRows:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, machine.checkpoint, next_offset)
 
     async def _find_positions(self, assigned: set[TP], generation: int) -> Mapping[TP, int]:
         numbers = {tp.partition for tp in assigned}

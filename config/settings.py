@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     """Rendered events of one partition that wait for the broker; more than these hold the stream back."""
     checkpoint_s: float = Field(default=1.0, gt=0)
     """Between two checkpoints of a partition, at least."""
+    catchup_checkpoint_s: float = Field(default=5.0, gt=0)
+    """The same while the partition is behind: every row changes all the time then, and is written whole."""
     checkpoint_share: float = Field(default=0.2, gt=0, le=1)
     """Share of a worker's time that checkpoints may take in a catch-up, where every row changes all the time."""
     drain_s: float = Field(default=4.0, gt=0)

@@ -13,12 +13,14 @@ Rows = npt.NDArray[np.void]
 class Batch:
     """A run of consecutive messages of one partition of ``feeds``.
 
-    ``data``: uint8, the messages' values end to end. ``messages``: MESSAGE rows, offsets ascending.
+    ``data``: uint8, the messages' values end to end. ``messages``: MESSAGE rows, offsets ascending. ``room``: the array
+    of which ``data`` is the beginning, if there is one; what is behind it is the scanner's, who then need not copy.
     """
 
     partition: int
     data: Bytes
     messages: Rows
+    room: Bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from typing import Any, Final
 from numba import njit
 
 import config.jit  # noqa: F401 - says where compiled kernels are kept
+from schemas.octets import octet
 from schemas.times import LATEST_MS
 
 NOT_A_TIME: Final = -1
@@ -17,8 +18,8 @@ _OUTSIDE: Final = 1_000_000
 @njit(cache=True, nogil=True)
 def two_digits(data: Any, at: int) -> int:
     """Returns the number that two digits write, or one that is over every limit."""
-    tens = data[at] - 0x30
-    ones = data[at + 1] - 0x30
+    tens = octet(data, at) - 0x30
+    ones = octet(data, at + 1) - 0x30
     return tens * 10 + ones if 0 <= tens <= 9 and 0 <= ones <= 9 else _OUTSIDE
 
 
@@ -53,11 +54,11 @@ def rfc3339_ms(data: Any, start: int, end: int) -> int:
     minute = two_digits(data, start + 14)
     second = two_digits(data, start + 17)
     if (
-        data[start + 4] != 0x2D
-        or data[start + 7] != 0x2D
-        or data[start + 10] != 0x54
-        or data[start + 13] != 0x3A
-        or data[start + 16] != 0x3A
+        octet(data, start + 4) != 0x2D
+        or octet(data, start + 7) != 0x2D
+        or octet(data, start + 10) != 0x54
+        or octet(data, start + 13) != 0x3A
+        or octet(data, start + 16) != 0x3A
         or not 1 <= year <= 9_999
         or not 1 <= month <= 12
         or not 1 <= day <= days_of_month(year, month)
@@ -68,20 +69,20 @@ def rfc3339_ms(data: Any, start: int, end: int) -> int:
         return NOT_A_TIME
     ms = (days_from_civil(year, month, day) * 1_440 + hour * 60 + minute) * 60_000 + second * 1_000
     at = start + 19
-    if data[at] == 0x2E:
+    if octet(data, at) == 0x2E:
         at += 1
         scale = 1_000
-        while 0x30 <= data[at] <= 0x39:
+        while 0x30 <= octet(data, at) <= 0x39:
             scale //= 10
-            ms += (data[at] - 0x30) * scale
+            ms += (octet(data, at) - 0x30) * scale
             at += 1
         if scale == 1_000:
             return NOT_A_TIME
-    sign = data[at]
+    sign = octet(data, at)
     if sign in (0x2B, 0x2D):
         offset_hour = two_digits(data, at + 1)
         offset_minute = two_digits(data, at + 4)
-        if at + 6 != end or data[at + 3] != 0x3A or offset_hour > 23 or offset_minute > 59:
+        if at + 6 != end or octet(data, at + 3) != 0x3A or offset_hour > 23 or offset_minute > 59:
             return NOT_A_TIME
         offset_ms = (offset_hour * 60 + offset_minute) * 60_000
         ms += offset_ms if sign == 0x2D else -offset_ms

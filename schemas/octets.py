@@ -72,6 +72,57 @@ def _load8_compiled(data: Any, at: Any) -> Callable[[Any, Any], Any]:  # noqa: A
 
 
 @intrinsic
+def _octet(_context: Any, data: Any, at: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        index = context.cast(builder, arguments[1], signature.args[1], types.intp)
+        return builder.load(builder.gep(array.data, [index]))
+
+    return types.uint8(data, at), generate
+
+
+def octet(data: Any, at: int) -> Any:
+    """Returns ``data[at]``. Compiled, it does not look whether ``at`` counts from the end, as numpy's indexes may."""
+    return data[at]
+
+
+@overload(octet)
+def _octet_compiled(data: Any, at: Any) -> Callable[[Any, Any], Any]:  # noqa: ARG001 - numba passes types
+    def load(data: Any, at: Any) -> Any:
+        return _octet(data, at)
+
+    return load
+
+
+@intrinsic
+def _prefetch(_context: Any, rows: Any, offset: Any) -> Any:  # noqa: ARG001 - numba names them
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        byte = ir.IntType(8).as_pointer()
+        place = builder.gep(builder.bitcast(array.data, byte), [arguments[1]])
+        number = ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, number, number, number]), "llvm.prefetch.p0i8"
+        )
+        builder.call(function, [place, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(rows, types.int64), generate
+
+
+def prefetch(rows: Any, offset: int) -> None:
+    """Has the processor fetch what lies ``offset`` bytes behind the start of an array. It may be out of bounds."""
+
+
+@overload(prefetch)
+def _prefetch_compiled(rows: Any, offset: Any) -> Callable[..., Any]:  # noqa: ARG001
+    def ask(rows: Any, offset: Any) -> Any:
+        _prefetch(rows, offset)
+
+    return ask
+
+
+@intrinsic
 def _copy(_context: Any, out: Any, at: Any, source: Any, start: Any, length: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         def pointer(array: int, index: int) -> Any:
@@ -131,19 +182,19 @@ def special_flags(word: Any) -> Any:
 @njit(cache=True, nogil=True)
 def utf8_length(data: Any, at: int) -> int:
     """Returns how many bytes the well-formed character at ``at`` (not ASCII) has, 0: it is not well-formed."""
-    first = data[at]
-    second = data[at + 1]
+    first = octet(data, at)
+    second = octet(data, at + 1)
     if first < 0xC2 or first > 0xF4 or second & 0xC0 != 0x80:
         return 0
     if first < 0xE0:
         return 2
-    if data[at + 2] & 0xC0 != 0x80:
+    if octet(data, at + 2) & 0xC0 != 0x80:
         return 0
     if first < 0xF0:
         if (first == 0xE0 and second < 0xA0) or (first == 0xED and second > 0x9F):
             return 0
         return 3
-    if data[at + 3] & 0xC0 != 0x80 or (first == 0xF0 and second < 0x90) or (first == 0xF4 and second > 0x8F):
+    if octet(data, at + 3) & 0xC0 != 0x80 or (first == 0xF0 and second < 0x90) or (first == 0xF4 and second > 0x8F):
         return 0
     return 4
 
@@ -153,7 +204,7 @@ def hex4(data: Any, at: int) -> int:
     """Returns the number that four hexadecimal digits write, -1: they are none."""
     number = 0
     for index in range(at, at + 4):
-        digit = data[index]
+        digit = octet(data, index)
         if 0x30 <= digit <= 0x39:
             number = number * 16 + (digit - 0x30)
         elif 0x41 <= digit <= 0x46 or 0x61 <= digit <= 0x66:
@@ -166,7 +217,7 @@ def hex4(data: Any, at: int) -> int:
 @njit(cache=True, nogil=True)
 def escape_length(data: Any, at: int) -> int:
     """Returns how many bytes the escape at ``at`` (a backslash) has, a surrogate pair as one; 0: it is none, or half of one."""
-    letter = data[at + 1]
+    letter = octet(data, at + 1)
     if letter in (0x22, 0x2F, 0x5C, 0x62, 0x66, 0x6E, 0x72, 0x74):
         return 2
     if letter != 0x75:
@@ -176,7 +227,7 @@ def escape_length(data: Any, at: int) -> int:
         return 0
     if unit < 0xD800 or unit > 0xDFFF:
         return 6
-    if data[at + 6] != BACKSLASH or data[at + 7] != 0x75:
+    if octet(data, at + 6) != BACKSLASH or octet(data, at + 7) != 0x75:
         return 0
     return 12 if 0xDC00 <= hex4(data, at + 8) <= 0xDFFF else 0
 
@@ -195,7 +246,7 @@ def scan_string(data: Any, at: int) -> tuple[int, bool]:
             at += 8
             continue
         at += lowest_flag(flags)
-        byte = data[at]
+        byte = octet(data, at)
         if byte == QUOTE_MARK:
             return at, escaped
         if byte >= 0x80:
@@ -240,13 +291,13 @@ def decode_string(data: Any, start: int, end: int, to: int) -> int:
     """
     at = start
     while at < end:
-        byte = data[at]
+        byte = octet(data, at)
         if byte != BACKSLASH:
             data[to] = byte
             at += 1
             to += 1
             continue
-        letter = data[at + 1]
+        letter = octet(data, at + 1)
         if letter == 0x75:
             point = hex4(data, at + 2)
             at += 6
@@ -295,7 +346,7 @@ def are_digits(data: Any, start: int, end: int) -> bool:
             return False
         at += 8
     for index in range(at, end):  # noqa: SIM110 - a kernel
-        if data[index] < 0x30 or data[index] > 0x39:
+        if octet(data, index) < 0x30 or octet(data, index) > 0x39:
             return False
     return True
 
@@ -304,7 +355,7 @@ def are_digits(data: Any, start: int, end: int) -> bool:
 def are_capitals(data: Any, start: int, end: int) -> bool:
     """Tells whether ``data[start:end]`` are of ``[0-9A-Z]``."""
     for index in range(start, end):
-        byte = data[index]
+        byte = octet(data, index)
         if not (0x30 <= byte <= 0x39 or 0x41 <= byte <= 0x5A):
             return False
     return True

@@ -27,7 +27,7 @@ from schemas.fields import (
 )
 from schemas.instants import rfc3339_ms
 from schemas.money import MAX_PAID_E4, MAX_PRICE_E4, YUAN_E4
-from schemas.octets import are_capitals, are_digits, word_index, word_table
+from schemas.octets import are_capitals, are_digits, octet, word_index, word_table
 from schemas.times import LATEST_MS
 
 UNCLEAR: Final = -2
@@ -124,19 +124,19 @@ def decimal_e4(data: Any, start: int, end: int) -> int:
     """Returns the amount of a decimal string in 1/10,000, UNCLEAR where it is not plain (see tokens.scan_number)."""
     value = 0
     at = start
-    while at < end and 0x30 <= data[at] <= 0x39 and at - start <= _MONEY_DIGITS:
-        value = value * 10 + (data[at] - 0x30)
+    while at < end and 0x30 <= octet(data, at) <= 0x39 and at - start <= _MONEY_DIGITS:
+        value = value * 10 + (octet(data, at) - 0x30)
         at += 1
     if at == start or at - start > _MONEY_DIGITS:
         return UNCLEAR
     value *= YUAN_E4
     if at == end:
         return value
-    if data[at] != 0x2E or at + 1 == end:
+    if octet(data, at) != 0x2E or at + 1 == end:
         return UNCLEAR
     scale = YUAN_E4
     for index in range(at + 1, end):
-        digit = data[index] - 0x30
+        digit = octet(data, index) - 0x30
         scale //= 10
         if digit < 0 or digit > 9 or (scale == 0 and digit != 0):
             return UNCLEAR
@@ -182,7 +182,7 @@ def time_of(data: Any, tokens: Any, present: int, key: int) -> int:
 @njit(cache=True, nogil=True, forceinline=True)
 def is_plain_code(data: Any, start: int, length: int) -> bool:
     """Tells whether ``data[start:start + length]`` is a national code."""
-    first = data[start]
+    first = octet(data, start)
     if length == 27:
         return bool(first == 0x43 and are_digits(data, start + 1, start + 27))
     if length == 23:

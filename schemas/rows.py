@@ -31,7 +31,7 @@ from schemas.fields import (
     DEFAULT_DELIVERY_HOURS,
     FIELDS,
 )
-from schemas.octets import are_digits
+from schemas.octets import are_digits, octet
 from schemas.readers import (
     UNCLEAR,
     has,
@@ -83,9 +83,9 @@ def put_province(data: Any, tokens: Any, row: Any) -> bool:
         or not are_digits(data, start, start + 6)
     ):
         return False
-    province = _PROVINCE_OF_PREFIX[(data[start] - 0x30) * 10 + (data[start + 1] - 0x30)]
+    province = _PROVINCE_OF_PREFIX[(octet(data, start) - 0x30) * 10 + (octet(data, start + 1) - 0x30)]
     row.province = province
-    rest = data[start + 2] | data[start + 3] | data[start + 4] | data[start + 5]
+    rest = octet(data, start + 2) | octet(data, start + 3) | octet(data, start + 4) | octet(data, start + 5)
     return bool(province != NO_PROVINCE and rest == 0x30)
 
 

@@ -31,7 +31,7 @@ from schemas.columns import (
     RECORD,
     WRONG_PARTITION,
 )
-from schemas.octets import PADDING
+from schemas.octets import PADDING, octet
 from schemas.parser import MAX_LINE_BYTES, Record, Reject, parse_line
 from schemas.policy import Policy
 from schemas.rows import NONE_OF_THEM, put_record
@@ -73,7 +73,7 @@ class Scanned:
 @njit(cache=True, nogil=True)
 def find_line_end(data: Any, at: int, end: int) -> int:
     """Returns where the line that goes on at ``at`` ends: at its line feed, or at the end of the message."""
-    while at < end and data[at] != 0x0A:
+    while at < end and octet(data, at) != 0x0A:
         at += 1
     return at
 
@@ -93,7 +93,7 @@ def scan_lines(data: Any, messages: Any, rows: Any, tokens: Any, room: Any, stat
             at = skip_space(data, at)
             if at >= end:
                 break
-            if data[at] == 0x0A:
+            if octet(data, at) == 0x0A:
                 at += 1
                 line += 1
                 continue
@@ -110,7 +110,7 @@ def scan_lines(data: Any, messages: Any, rows: Any, tokens: Any, room: Any, stat
             if 0 <= close <= end:
                 line_end = min(skip_space(data, close), end)
                 valid = (
-                    (line_end == end or data[line_end] == 0x0A)
+                    (line_end == end or octet(data, line_end) == 0x0A)
                     and line_end - start <= MAX_LINE_BYTES
                     and put_record(data, tokens, present, row)
                 )
@@ -143,12 +143,20 @@ def admit(records: Any, partition: int, partitions: int) -> None:
             record.reason = WRONG_PARTITION
 
 
+def room_for(size: int) -> int:
+    """Returns how long an array must be in which so many bytes are scanned where they are (see ``Batch.room``)."""
+    return size + PADDING + size // _ROOM_SHARE + _ROOM_BYTES
+
+
 def scan(batch: Batch) -> Scanned:
     """Returns the lines of a batch; lines of nothing but space, tab and CR are numbered, but are none."""
     size = batch.data.size
     start = size + PADDING
-    data = np.empty(start + size // _ROOM_SHARE + _ROOM_BYTES, np.uint8)
-    data[:size] = batch.data
+    if batch.room is not None and batch.room.size >= room_for(size):
+        data = batch.room
+    else:
+        data = np.empty(room_for(size), np.uint8)
+        data[:size] = batch.data
     data[size:start] = 0
     room = np.array([start, data.size - PADDING])
     messages = np.array(batch.messages).view(np.int64).reshape(-1, 4)

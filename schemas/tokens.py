@@ -18,6 +18,7 @@ from schemas.octets import (
     load8,
     mask_below,
     number8,
+    octet,
     quote_flags,
     scan_string,
     word_table,
@@ -103,7 +104,7 @@ def find_key(data: Any, at: int) -> int:
 @njit(cache=True, nogil=True, forceinline=True)
 def skip_space(data: Any, at: int) -> int:
     """Returns the first place from ``at`` on that is not space, tab or CR."""
-    while data[at] == 0x20 or data[at] == 0x09 or data[at] == 0x0D:
+    while octet(data, at) == 0x20 or octet(data, at) == 0x09 or octet(data, at) == 0x0D:
         at += 1
     return at
 
@@ -116,12 +117,12 @@ def scan_number(data: Any, at: int) -> tuple[int, int, int]:
     before: its value in 1/10,000. OTHER_NUMBER: any other, negative ones and those with an exponent, too.
     """
     what = INTEGER
-    if data[at] == 0x2D:
+    if octet(data, at) == 0x2D:
         what = OTHER_NUMBER
         at += 1
     start = at
     value = 0
-    if data[at] == 0x30:
+    if octet(data, at) == 0x30:
         at += 1
     else:
         word = load8(data, at)
@@ -129,8 +130,8 @@ def scan_number(data: Any, at: int) -> tuple[int, int, int]:
             value = value * 100_000_000 + number8(word)
             at += 8
             word = load8(data, at)
-        while 0x30 <= data[at] <= 0x39:
-            digit = data[at] - 0x30
+        while 0x30 <= octet(data, at) <= 0x39:
+            digit = octet(data, at) - 0x30
             if value > _INT64_TENTH or (value == _INT64_TENTH and digit > _INT64_LAST_DIGIT):
                 what = OTHER_NUMBER
             else:
@@ -140,7 +141,7 @@ def scan_number(data: Any, at: int) -> tuple[int, int, int]:
             return what, value, NOT_UNDERSTOOD
         if at - start > _INT64_DIGITS:
             what = OTHER_NUMBER
-    if data[at] == 0x2E:
+    if octet(data, at) == 0x2E:
         if what == INTEGER:
             what = DECIMAL if at - start <= _WHOLE_DIGITS else OTHER_NUMBER
         at += 1
@@ -149,22 +150,22 @@ def scan_number(data: Any, at: int) -> tuple[int, int, int]:
         if what == OTHER_NUMBER:
             value = 0
         value *= scale
-        while 0x30 <= data[at] <= 0x39:
+        while 0x30 <= octet(data, at) <= 0x39:
             scale //= 10
-            value += (data[at] - 0x30) * scale
-            if scale == 0 and data[at] != 0x30:
+            value += (octet(data, at) - 0x30) * scale
+            if scale == 0 and octet(data, at) != 0x30:
                 what = OTHER_NUMBER
             at += 1
         if at == point:
             return what, value, NOT_UNDERSTOOD
-    if data[at] == 0x65 or data[at] == 0x45:
+    if octet(data, at) == 0x65 or octet(data, at) == 0x45:
         what = OTHER_NUMBER
         at += 1
-        if data[at] == 0x2B or data[at] == 0x2D:
+        if octet(data, at) == 0x2B or octet(data, at) == 0x2D:
             at += 1
-        if not 0x30 <= data[at] <= 0x39:
+        if not 0x30 <= octet(data, at) <= 0x39:
             return what, value, NOT_UNDERSTOOD
-        while 0x30 <= data[at] <= 0x39:
+        while 0x30 <= octet(data, at) <= 0x39:
             at += 1
     return what, value, at
 
@@ -185,7 +186,7 @@ def scan_literal(data: Any, at: int) -> tuple[int, int]:
 @njit(cache=True, nogil=True)
 def skip_scalar(data: Any, at: int) -> int:
     """Returns where the string, number or literal at ``at`` ends; NOT_UNDERSTOOD: it is none."""
-    byte = data[at]
+    byte = octet(data, at)
     if byte == QUOTE_MARK:
         close, _ = scan_string(data, at + 1)
         return NOT_UNDERSTOOD if close < 0 else close + 1
@@ -199,13 +200,13 @@ def skip_scalar(data: Any, at: int) -> int:
 @njit(cache=True, nogil=True)
 def skip_key(data: Any, at: int) -> int:
     """Returns where the value of the key at ``at`` begins; NOT_UNDERSTOOD: there is no key."""
-    if data[at] != QUOTE_MARK:
+    if octet(data, at) != QUOTE_MARK:
         return NOT_UNDERSTOOD
     close, _ = scan_string(data, at + 1)
     if close < 0:
         return NOT_UNDERSTOOD
     at = skip_space(data, close + 1)
-    return skip_space(data, at + 1) if data[at] == 0x3A else NOT_UNDERSTOOD
+    return skip_space(data, at + 1) if octet(data, at) == 0x3A else NOT_UNDERSTOOD
 
 
 @njit(cache=True, nogil=True)
@@ -214,14 +215,14 @@ def skip_nested(data: Any, at: int) -> int:
     depth = 1  # that of the record
     objects = 0  # a bit for each array (0) and object (1) that is open, the innermost lowest
     while True:
-        opening = data[at]
+        opening = octet(data, at)
         if opening in (0x7B, 0x5B):
             depth += 1
             if depth > MAX_DEPTH:
                 return NOT_UNDERSTOOD
             objects = objects << 1 | (1 if opening == 0x7B else 0)
             at = skip_space(data, at + 1)
-            if data[at] != opening + 2:  # the closing bracket
+            if octet(data, at) != opening + 2:  # the closing bracket
                 if opening == 0x7B:
                     at = skip_key(data, at)
                     if at < 0:
@@ -232,13 +233,13 @@ def skip_nested(data: Any, at: int) -> int:
             if at < 0:
                 return NOT_UNDERSTOOD
             at = skip_space(data, at)
-        while data[at] == (0x7D if objects & 1 == 1 else 0x5D):
+        while octet(data, at) == (0x7D if objects & 1 == 1 else 0x5D):
             depth -= 1
             objects >>= 1
             if depth == 1:
                 return at + 1
             at = skip_space(data, at + 1)
-        if data[at] != 0x2C:
+        if octet(data, at) != 0x2C:
             return NOT_UNDERSTOOD
         at = skip_space(data, at + 1)
         if objects & 1 == 1:
@@ -255,13 +256,13 @@ def scan_object(data: Any, at: int, tokens: Any, room: Any) -> tuple[int, int]:
     ``data[room[0]:room[1]]``, which is used up; a string that finds no room stays ESCAPED.
     """
     present = 0
-    if data[at] != 0x7B:
+    if octet(data, at) != 0x7B:
         return NOT_UNDERSTOOD, present
     at = skip_space(data, at + 1)
-    if data[at] == 0x7D:
+    if octet(data, at) == 0x7D:
         return at + 1, present
     while True:
-        if data[at] != QUOTE_MARK:
+        if octet(data, at) != QUOTE_MARK:
             return NOT_UNDERSTOOD, present
         at += 1
         key = find_key(data, at)
@@ -273,14 +274,14 @@ def scan_object(data: Any, at: int, tokens: Any, room: Any) -> tuple[int, int]:
                 return NOT_UNDERSTOOD, present
             at += 1
         at = skip_space(data, at)
-        if data[at] != 0x3A:
+        if octet(data, at) != 0x3A:
             return NOT_UNDERSTOOD, present
         at = skip_space(data, at + 1)
         start = at
         end = at
         value = 0
         what = NULL
-        byte = data[at]
+        byte = octet(data, at)
         if byte == QUOTE_MARK:
             start += 1
             end, escaped = scan_string(data, start)
@@ -317,8 +318,8 @@ def scan_object(data: Any, at: int, tokens: Any, room: Any) -> tuple[int, int]:
                 tokens[key, END] = end
                 tokens[key, VALUE] = value
         at = skip_space(data, at)
-        if data[at] == 0x7D:
+        if octet(data, at) == 0x7D:
             return at + 1, present
-        if data[at] != 0x2C:
+        if octet(data, at) != 0x2C:
             return NOT_UNDERSTOOD, present
         at = skip_space(data, at + 1)
