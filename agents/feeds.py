@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -24,6 +24,9 @@ from config.settings import Settings
 from schemas.batches import Effects, StateRows
 
 _log = structlog.get_logger("feeds")
+
+_SOON_S: Final = 0.001
+"""Nobody waits for less."""
 
 Ack = Callable[[], object]
 Apply = Callable[[MachineLike, Chunk], Awaitable[Effects]]
@@ -190,7 +193,7 @@ class Feeds:
         while not owned.gone.is_set():
             waited_s = self._clock() - began
             left_s = max(wait_s, self._settings.catchup_checkpoint_s if owned.behind else 0) - waited_s
-            if left_s <= 0:
+            if left_s < _SOON_S:
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(owned.gone.wait(), min(left_s, wait_s))

@@ -19,7 +19,7 @@ from schemas.columns import MESSAGE
 from tests.agents.fake_machine import FakeMachine
 from tests.simulation.world import batch_of
 
-SETTINGS = Settings(checkpoint_s=0.01, drain_s=0.2)
+SETTINGS = Settings(checkpoint_s=0.01, catchup_checkpoint_s=0.05, drain_s=0.2)
 
 
 class SinkWriter:

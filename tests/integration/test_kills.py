@@ -187,7 +187,7 @@ def test_a_worker_killed_three_times_loses_nothing(machine: str, tmp_path: Path)
     rng = random.Random(seed)
     case = fake_case(rng) if machine == "fake" else real_case(rng, tmp_path)
     warm_up(case.new_machine, PARTITIONS)  # the workers load from the cache what is compiled here
-    with Cluster.make(checkpoint_s=0.3, **case.options) as cluster:
+    with Cluster.make(checkpoint_s=0.3, catchup_checkpoint_s=0.6, **case.options) as cluster:
 
         async def scene() -> None:
             share = len(case.lines) // 4
