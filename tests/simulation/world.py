@@ -21,7 +21,9 @@ from schemas.columns import MESSAGE
 from tests.agents.fake_machine import OWN, FakeMachine
 from tests.simulation.loop import SimLoop
 
-SETTINGS = Settings(broker_kind="embedded", checkpoint_s=0.05, catchup_checkpoint_s=0.15, drain_s=0.2, sink_bytes=1_000_000)
+SETTINGS = Settings(
+    broker_kind="embedded", checkpoint_s=0.05, catchup_checkpoint_s=0.15, drain_s=0.2, sink_bytes=1_000_000
+)
 
 FeedMessage = tuple[int, bytes]
 """Offset and value."""
