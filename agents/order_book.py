@@ -33,6 +33,11 @@ _ROW: Final = np.dtype(
      ("code", "i4"), ("province", "i4")]
 )  # fmt: skip
 
+_ORDER: Final = (
+    "at_ms", "seq", "quantity", "province", "supplier_hi", "supplier_lo", "code_start", "code_length", "key_start",
+    "key_length", "institution_start", "institution_length",
+)  # fmt: skip
+
 Sums = dict[tuple[str, str, str], tuple[int, int]]
 """By (province, institution, category): pieces ordered in the last RECENT_DAYS, and in the BEFORE_DAYS before."""
 
@@ -69,6 +74,7 @@ class OrderBook:
         self._slots: dict[int, int] = {}
         self._institutions, self._codes, self._categories = Names(), Names(), Names()
         self._category_of: dict[int, tuple[int, int, int]] = {}
+        self._suppliers: dict[tuple[int, int], str] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
         self.changed: set[tuple[str, str]] = set()
         self.day: int | None = None
@@ -79,16 +85,23 @@ class OrderBook:
         scanned = scan(batch)
         records = scanned.records
         admit(records, self._partition, self._partitions)
-        kind = records["type"]
-        wanted = (records["reason"] == OK) & ((kind == ORDER) | (kind == ITEM) | (kind == TICK))
-        for index in np.flatnonzero(wanted).tolist():
-            record = records[index]
-            if record["type"] == ORDER:
-                self._take_order(scanned, record)
-            elif record["type"] == ITEM:
-                self._take_item(scanned, record)
+        kinds = records["type"]
+        wanted = np.flatnonzero((records["reason"] == OK) & ((kinds == ORDER) | (kinds == ITEM) | (kinds == TICK)))
+        found = records[wanted]
+        raw: Any = memoryview(scanned.data)  # type: ignore[arg-type]
+        # Columns as lists: a field of a numpy row costs more than the rest of an order.
+        for index, kind, order in zip(
+            wanted.tolist(),
+            found["type"].tolist(),
+            zip(*(found[name].tolist() for name in _ORDER), strict=True),
+            strict=True,
+        ):
+            if kind == ORDER:
+                self._take_order(raw, *order)
+            elif kind == ITEM:
+                self._take_item(scanned, records[index])
             else:
-                day = shanghai_day(int(record["at_ms"]))
+                day = shanghai_day(order[0])
                 if self.day is None:
                     self.day = day
                 while self.day < day:
@@ -96,31 +109,31 @@ class OrderBook:
                     self._forget_before(self.day - WINDOW_DAYS)
                     yield self.day
 
-    def _take_order(self, scanned: Scanned, record: Any) -> None:
-        at_ms, seq, day = int(record["at_ms"]), int(record["seq"]), shanghai_day(int(record["at_ms"]))
+    def _take_order(
+        self, raw: Any, at_ms: int, seq: int, quantity: int, province: int, supplier_hi: int, supplier_lo: int,
+        code_start: int, code_length: int, key_start: int, key_length: int, name_start: int, name_length: int,
+    ) -> None:  # fmt: skip
+        day = shanghai_day(at_ms)
         if self.day is not None and day < self.day - WINDOW_DAYS:
             return
-        code, order_id = _text(scanned, record, "code"), _text(scanned, record, "key")
-        slot = _slot(b"%d %b %b" % (record["province"], code, order_id))
+        code = bytes(raw[code_start : code_start + code_length])
+        slot = _slot(b"%d %b %b" % (province, code, raw[key_start : key_start + key_length]))
         place = self._slots.get(slot)
         if place is None:
             place = self._slots[slot] = self._new_row()
-            self._rows[place]["day"] = day
-            self._rows[place]["slot"] = slot
         else:
-            row = self._rows[place]
-            if (at_ms, seq) <= (int(row["at_ms"]), int(row["seq"])):
+            was = self._rows[place]
+            if (at_ms, seq) <= (int(was["at_ms"]), int(was["seq"])):
                 return
-        institution = _text(scanned, record, "institution").decode()
-        row = self._rows[place]
-        row["at_ms"], row["seq"], row["quantity"] = at_ms, seq, record["quantity"]
-        row["institution"] = self._institutions.number(institution)
-        row["code"] = self._codes.number(code.decode())
-        row["province"] = record["province"]
-        if record["quantity"] > 0:
-            supplier = unpack_supplier(int(record["supplier_hi"]), int(record["supplier_lo"]))
-            province = PROVINCE_CODES[int(record["province"])]
-            for owner in (("supplier", supplier), ("institution", institution), ("province", province)):
+            day = int(was["day"])
+        institution = str(raw[name_start : name_start + name_length], "utf-8")
+        numbers = self._institutions.number(institution), self._codes.number(code.decode())
+        self._rows[place] = (at_ms, seq, slot, quantity, day, *numbers, province)
+        if quantity > 0:
+            supplier = self._suppliers.get((supplier_hi, supplier_lo))
+            if supplier is None:
+                supplier = self._suppliers[supplier_hi, supplier_lo] = unpack_supplier(supplier_hi, supplier_lo)
+            for owner in (("supplier", supplier), ("institution", institution), ("province", PROVINCE_CODES[province])):
                 self.counts[owner] += 1
                 self.changed.add(owner)
 
