@@ -15,7 +15,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config.settings import Settings
-from gateway import access, feeds, pages, price_lists, problems, queries, stream
+from gateway import access, feeds, pages, price_lists, problems, queries, scorecards, stream
 from gateway.drain import Drain
 from gateway.sources import Sources
 
@@ -56,6 +56,7 @@ def create_app(settings: Settings, sources: Sources, *, connected: bool = True) 
     app.include_router(stream.router, dependencies=open_here)
     app.include_router(queries.router, dependencies=open_here)
     app.include_router(pages.router, dependencies=open_here)
+    app.include_router(scorecards.router, dependencies=open_here)
     app.include_router(pages.probes)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     return app

@@ -15,6 +15,13 @@ from schemas.score_rules import MEASURES_BELOW, ScoreRules
 from schemas.times import parse_rfc3339
 
 DIMENSIONS: Final = ("supplier", "institution", "province")
+ANSWERABLE: Final = {
+    "supplier": ("price_hold", "price_adjustment", "ceiling_breach", "bargain", "supply_shortfall"),
+    "institution": ("bargain", "purchase_shortfall", "settlement_arrears"),
+    "province": KINDS,
+}
+"""The kinds for which each has to answer. Cards count all kinds that name them; sums, steps and ranks are of these."""
+_ANSWERABLE: Final = {name: tuple(map(KINDS.index, kinds)) for name, kinds in ANSWERABLE.items()}
 ROW_KEPT_MS: Final = 400 * 86_400_000
 """A slot whose alert ended counts for so long after its last event: as long as topic ``alerts`` keeps it."""
 OBSERVED_SHOWN: Final = 20
@@ -184,12 +191,13 @@ class Card:
         """Returns how many order records were scored and given a band."""
         return sum(self.opened[_BARGAIN])
 
-    def measures(self, orders: int | None, min_orders: int) -> dict[str, int]:
+    def measures(self, dimension: str, orders: int | None, min_orders: int) -> dict[str, int]:
         """Returns what the rules look at; a measure that cannot be told is left out. ``orders``: None where not known."""
+        kinds = _ANSWERABLE[dimension]
         found = {
-            "open": sum(map(sum, self.open)),
-            "open_red": sum(bands[RED] for bands in self.open),
-            "opened": sum(map(sum, self.opened)),
+            "open": sum(sum(self.open[kind]) for kind in kinds),
+            "open_red": sum(self.open[kind][RED] for kind in kinds),
+            "opened": sum(sum(self.opened[kind]) for kind in kinds),
             "overdue_quantity": self.overdue,
             "amount_overdue_yuan": self.amount_overdue_e4 // 10_000,
         }
@@ -204,7 +212,7 @@ class Card:
 
         ``orders``: accepted order records of the same owner, None while they are not counted up.
         """
-        measures = self.measures(orders, rules.min_orders)
+        measures = self.measures(dimension, orders, rules.min_orders)
         step, because = suggested_step(measures, rules, dimension)
         share = self.banded_orders * 10_000 // orders if orders and orders >= self.banded_orders else None
         return {
@@ -212,6 +220,7 @@ class Card:
             "key": key,
             "step": step,
             "because": because,
+            "answerable": list(ANSWERABLE[dimension]),
             "open_total": measures["open"],
             "open_red": measures["open_red"],
             "opened_total": measures["opened"],

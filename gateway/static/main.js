@@ -101,6 +101,7 @@ function translate() {
   for (const element of document.querySelectorAll("[data-t-title]")) element.title = ui(element.dataset.tTitle);
   for (const element of document.querySelectorAll("[data-t-label]")) element.setAttribute("aria-label", ui(element.dataset.tLabel));
   for (const element of document.querySelectorAll("[data-t-placeholder]")) element.placeholder = ui(element.dataset.tPlaceholder);
+  byId("scorecards").href = `/scorecards?lang=${currentLanguage()}`;
   labelLists();
   drawEverything();
   drawDetail();

@@ -96,9 +96,9 @@ def test_rows_are_forgotten_once_their_alert_is_long_over() -> None:
         ({"open": 0, "open_red": 0}, None, []),
         ({"open": 1, "open_red": 0}, "remind", ["open"]),
         ({"open": 9, "open_red": 5}, "interview", ["open_red"]),
-        ({"open": 9, "open_red": 0, "fill_rate_below_bp": 7_999}, "interview", ["fill_rate_below_bp"]),
-        ({"open": 9, "open_red": 0, "fill_rate_below_bp": 8_000}, "remind", ["open"]),
-        ({"open": 9, "open_red": 20, "fill_rate_below_bp": 10}, "violation_list", ["open_red", "fill_rate_below_bp"]),
+        ({"open": 9, "open_red": 0, "fill_rate_below_bp": 4_999}, "interview", ["fill_rate_below_bp"]),
+        ({"open": 9, "open_red": 0, "fill_rate_below_bp": 5_000}, "remind", ["open"]),
+        ({"open": 9, "open_red": 20, "fill_rate_below_bp": 10}, "violation_list", ["open_red"]),
         ({"open": 100, "open_red": 100}, "disqualify", ["open_red"]),
         ({"open": 0, "open_red": 0, "banded_share_bp": 499}, None, []),
         ({"open": 0, "open_red": 0, "banded_share_bp": 500}, "remind", ["banded_share_bp"]),
@@ -129,3 +129,15 @@ def test_a_share_needs_orders_enough() -> None:
 def test_rules_of_nothing_suggest_nothing() -> None:
     rules = ScoreRules(dict.fromkeys(("supplier", "institution", "province"), ()))
     assert suggested_step({"open": 10**6, "open_red": 10**6}, rules, "supplier") == (None, [])
+
+
+def test_nobody_is_ranked_by_what_others_owe_them() -> None:
+    card = Card()
+    owing = Standing("settlement_arrears:C1:320000:o1", 1, 1, ARREARS, 3, 3, 0, 0, 0, 5 * 10**10, 1)
+    card.replace(owing.slot, None, advanced(None, owing))
+    for dimension, total in (("supplier", 0), ("institution", 1), ("province", 1)):
+        shown = card.as_json(dimension, "k", None, RULES)
+        assert (shown["open_total"], shown["open_red"], shown["opened_total"]) == (total, total, total)
+        assert shown["open"] == {"settlement_arrears": {"red": 1}}
+    assert card.as_json("supplier", "k", None, RULES)["step"] is None
+    assert card.as_json("institution", "k", None, RULES)["step"] == "interview"
