@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-kafka check format bench clean
+.PHONY: help setup run test test-kafka check format bench peers clean
 
 help: ## Says what there is.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ format: setup ## Puts the source into the shape that check wants.
 
 bench: setup ## Throughput and latency on this machine; writes load_tests/results/latest.json.
 	$(BIN)/python -m load_tests.bench
+
+peers: setup ## The same small task in Kafka Streams, Flink, csp, Bytewax, Faust, by hand and here, on one Kafka.
+	$(BIN)/python -m load_tests.peers
 
 clean: ## Removes what the others made, but for what Kafka keeps in .cache/kafka-data.
 	find .cache -mindepth 1 -maxdepth 1 ! -name kafka-data -exec rm -rf {} + 2>/dev/null || true

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -104,12 +104,24 @@ class Filled:
     next_offset: dict[int, int] = field(default_factory=dict)
 
 
-def fill(settings: Settings, messages: Iterator[tuple[int, bytes]], compression: str | None) -> Filled:
+KeyOf = Callable[[bytes], bytes | None]
+"""What makes the key of a message from its value."""
+
+
+def no_key(_value: bytes) -> None:
+    """Returns no key: the partition is chosen beforehand, and a packed message has many codes."""
+
+
+def fill(
+    settings: Settings, messages: Iterator[tuple[int, bytes]], compression: str | None, key_of: KeyOf = no_key
+) -> Filled:
     """Writes (partition, value) messages to feeds in big batches, in order within their partition."""
-    return asyncio.run(_fill(settings, messages, compression))
+    return asyncio.run(_fill(settings, messages, compression, key_of))
 
 
-async def _fill(settings: Settings, messages: Iterator[tuple[int, bytes]], compression: str | None) -> Filled:
+async def _fill(
+    settings: Settings, messages: Iterator[tuple[int, bytes]], compression: str | None, key_of: KeyOf
+) -> Filled:
     producer = aiokafka.AIOKafkaProducer(
         bootstrap_servers=settings.bootstrap.split(","),
         acks="all",
@@ -141,7 +153,7 @@ async def _fill(settings: Settings, messages: Iterator[tuple[int, bytes]], compr
             while True:
                 if (batch := open_batches.get(partition)) is None:
                     batch = open_batches[partition] = producer.create_batch()
-                if batch.append(timestamp=now_ms, key=None, value=value) is not None:
+                if batch.append(timestamp=now_ms, key=key_of(value), value=value) is not None:
                     break
                 await send(partition)
         for partition in list(open_batches):
@@ -258,7 +270,7 @@ async def _read_outputs(settings: Settings) -> ReadBack:
     digests = {ALERTS.name: found.outputs.alerts, PRICE_CHANGES.name: found.outputs.price_changes}
     for topic in (ALERTS.name, PRICE_CHANGES.name, DEAD_LETTERS.name):
         digest = digests.get(topic)
-        async for message in _whole_topic(settings, topic):
+        async for message in whole_topic(settings, topic):
             found.first_ms = min(found.first_ms, message.timestamp)
             found.last_ms = max(found.last_ms, message.timestamp)
             if digest is None:
@@ -268,7 +280,8 @@ async def _read_outputs(settings: Settings) -> ReadBack:
     return found
 
 
-async def _whole_topic(settings: Settings, topic: str) -> Any:
+async def whole_topic(settings: Settings, topic: str) -> Any:
+    """Yields the messages of a topic from its beginning to where it ends now."""
     consumer = aiokafka.AIOKafkaConsumer(
         bootstrap_servers=settings.bootstrap.split(","),
         group_id=None,

@@ -9,7 +9,7 @@ import json
 import multiprocessing
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ import numpy as np
 from config.settings import Settings
 from config.topics import ALERTS, FEEDS
 from load_tests.generate import Load, lines, messages_of
+from load_tests.harness import KeyOf, no_key
 
 _TICK_S: Final = 0.005
 _WARM_S: Final = 3.0
@@ -40,23 +41,14 @@ class Latency:
 
 
 class SplitLog:
-    """A log whose first listings are packed, and whose refreshes are single messages in turn of their partitions."""
+    """A log whose first listings are packed as ``load`` says; refreshes are single messages in turn of their partitions."""
 
     def __init__(self, load: Load, refreshes: int) -> None:
         self.listings = load.products * load.provinces
-        self._load = Load(
-            products=load.products,
-            provinces=load.provinces,
-            records=self.listings + refreshes,
-            partitions=load.partitions,
-            market=load.market,
-            seed=load.seed,
-            start_ms=load.start_ms,
-            odd_share=load.odd_share,
-        )
+        self._load = replace(load, records=self.listings + refreshes)
 
     def head(self) -> Iterator[tuple[int, bytes]]:
-        """Yields the packed messages: (partition, value)."""
+        """Yields the messages of the listings: (partition, value)."""
         done = 0
         for run in lines(self._load):
             done += len(run.ends)
@@ -82,23 +74,44 @@ class SplitLog:
 
 def measure(settings: Settings, records: list[tuple[int, bytes]], rate: int) -> Latency:
     """Sends ``records`` at ``rate`` a second and returns how long their alerts took."""
+    seen = observe(settings, records, rate)
+    return _summary(seen.sent, seen.arrivals, rate, seen.sent_per_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """When records were handed over, by (partition, offset), and when events came; nanoseconds of the epoch."""
+
+    sent: dict[tuple[int, int], int]
+    arrivals: list[tuple[int, bytes]]
+    sent_per_s: float
+
+
+def observe(
+    settings: Settings,
+    records: list[tuple[int, bytes]],
+    rate: int,
+    topics: tuple[str, ...] = (ALERTS.name,),
+    key_of: KeyOf = no_key,
+) -> Observed:
+    """Sends ``records`` at ``rate`` a second and notes what comes out of ``topics`` from then on."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    reader = context.Process(target=_reader, args=(settings, theirs), daemon=True)
+    reader = context.Process(target=_reader, args=(settings, topics, theirs), daemon=True)
     reader.start()
     theirs.close()
     try:
         if not ours.poll(_READY_S):
-            raise TimeoutError("the reader of alerts did not get to the end of the topic")
+            raise TimeoutError("the reader of events did not get to the end of the topic")
         ours.recv()
-        sent, seconds = asyncio.run(_send(settings, records, rate))
+        sent, seconds = asyncio.run(_send(settings, records, rate, key_of))
         time.sleep(_REST_S)
         ours.send("stop")
         arrivals: list[tuple[int, bytes]] = ours.recv()
     finally:
         reader.join(5)
         reader.kill()
-    return _summary(sent, arrivals, rate, len(records) / seconds)
+    return Observed(sent, arrivals, len(records) / seconds)
 
 
 def _summary(sent: dict[tuple[int, int], int], arrivals: list[tuple[int, bytes]], rate: int, reached: float) -> Latency:
@@ -116,7 +129,7 @@ def _summary(sent: dict[tuple[int, int], int], arrivals: list[tuple[int, bytes]]
 
 
 async def _send(
-    settings: Settings, records: list[tuple[int, bytes]], rate: int
+    settings: Settings, records: list[tuple[int, bytes]], rate: int, key_of: KeyOf
 ) -> tuple[dict[tuple[int, int], int], float]:
     """Returns when each (partition, offset) was handed to the client, and how long all took."""
     producer = aiokafka.AIOKafkaProducer(
@@ -135,7 +148,7 @@ async def _send(
             if (wait := due - time.monotonic()) > 0:
                 await asyncio.sleep(max(wait, _TICK_S))
             now_ns = time.time_ns()
-            handed.append((now_ns, await producer.send(FEEDS.name, value, partition=partition)))
+            handed.append((now_ns, await producer.send(FEEDS.name, value, key_of(value), partition)))
         seconds = time.monotonic() - started
         acked = [(now_ns, await future) for now_ns, future in handed]
     finally:
@@ -143,11 +156,11 @@ async def _send(
     return {(meta.partition, meta.offset): now_ns for now_ns, meta in acked}, seconds
 
 
-def _reader(settings: Settings, pipe: Connection) -> None:
-    asyncio.run(_read(settings, pipe))
+def _reader(settings: Settings, topics: tuple[str, ...], pipe: Connection) -> None:
+    asyncio.run(_read(settings, topics, pipe))
 
 
-async def _read(settings: Settings, pipe: Connection) -> None:
+async def _read(settings: Settings, topics: tuple[str, ...], pipe: Connection) -> None:
     consumer = aiokafka.AIOKafkaConsumer(
         bootstrap_servers=settings.bootstrap.split(","),
         group_id=None,
@@ -161,7 +174,8 @@ async def _read(settings: Settings, pipe: Connection) -> None:
     arrivals: list[tuple[int, bytes]] = []
     ready = False
     try:
-        consumer.assign([aiokafka.TopicPartition(ALERTS.name, number) for number in range(settings.partitions)])
+        places = [aiokafka.TopicPartition(topic, number) for topic in topics for number in range(settings.partitions)]
+        consumer.assign(places)
         while not (ready and pipe.poll()):
             fetched = await consumer.getmany(timeout_ms=50 if ready else 1_000)
             now_ns = time.time_ns()

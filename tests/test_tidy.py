@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -144,14 +145,14 @@ def public(tree: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef | ast.As
 def test_every_dependency_says_why_it_is_there() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     project = tomllib.loads(text)
-    names = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    names = [*project["project"]["dependencies"], *chain(*project["dependency-groups"].values())]
     wrong = [name for name in names if not re.search(re.escape(f'"{name}",') + r" # \w+", text)]
     assert not wrong
 
 
 def test_every_import_is_a_declared_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    distributions = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    distributions = [*project["project"]["dependencies"], *chain(*project["dependency-groups"].values())]
     declared = {re.split(r"[=<>!;\[ ]", name)[0] for name in distributions}
     wrong = [
         f"{name_of(path)}:{line} imports {module}"
