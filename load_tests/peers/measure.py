@@ -19,6 +19,7 @@ import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 
+from agents.embedded import die_with_parent
 from config.settings import Settings
 from config.topics import DEAD_LETTERS
 from load_tests.expected import POLICY, Outputs, batch_of, outputs_of
@@ -76,6 +77,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                preexec_fn=die_with_parent(),  # noqa: PLW1509  it only calls prctl
                 start_new_session=True,
             )
         self._sampler = threading.Thread(target=self._sample, daemon=True)
