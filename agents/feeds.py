@@ -38,6 +38,15 @@ async def rows_at_once(machine: MachineLike, next_offset: int) -> StateRows:
     return machine.checkpoint(next_offset)
 
 
+MOST_PAUSE_S: Final = 10.0
+"""Between two checkpoints, however long the last one took: it may have waited for a broker that was away."""
+
+
+def pause_s(settings: Settings, took_s: float) -> float:
+    """Returns how long to wait after a checkpoint that took ``took_s``."""
+    return max(settings.checkpoint_s, min(took_s / settings.checkpoint_share, MOST_PAUSE_S))
+
+
 class SequenceBroken(RuntimeError):
     """A chunk does not start where the last one ended: going on would lose records, or apply them twice."""
 
@@ -182,7 +191,7 @@ class Feeds:
             if not owned.acks:
                 owned.due.clear()
                 await owned.due.wait()
-            await self._until_due(owned, max(self._settings.checkpoint_s, took_s / self._settings.checkpoint_share))
+            await self._until_due(owned, pause_s(self._settings, took_s))
             began = self._clock()
             await self.checkpoint(owned)
             took_s = self._clock() - began

@@ -44,6 +44,8 @@ class PartitionProgress:
 
     machine: MachineLike
     position: int
+    done: int
+    """The offset up to which everything is durable: events, rows, then this."""
     highwater: int = 0
     broker_ts_ms: int = 0
     checkpoint_at: float = field(default_factory=time.monotonic)
@@ -106,19 +108,19 @@ class Metrics:
 
     def checkpointed(self, partition: int, next_offset: int, rows: int, seconds: float) -> None:
         """Counts a checkpoint."""
-        del next_offset
         self.checkpoints_total += 1
         self.checkpoint_rows_total += rows
         self.checkpoint_s += seconds
         progress = self.partitions.get(partition)
         if progress is not None:
+            progress.done = next_offset
             progress.checkpoint_at = time.monotonic()
             progress.checkpoint_rows = rows
 
     def restored(self, partition: int, machine: MachineLike, next_offset: int | None, seconds: float) -> None:
         """Takes up a partition."""
         self.restore_s = seconds
-        self.partitions[partition] = PartitionProgress(machine, next_offset or 0)
+        self.partitions[partition] = PartitionProgress(machine, next_offset or 0, next_offset or 0)
 
     def lost(self, partition: int) -> None:
         """Lets go of a partition."""

@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Final
 
 import structlog
@@ -37,24 +37,32 @@ class Watchdog:
         self._end = end
         self._clock = clock
         self._told_at = clock()
-        self._moved_at = clock()
-        self._progress: object = None
+        self._parts: dict[Hashable, tuple[object, float]] = {}
         self._stopped = threading.Event()
 
     def tell(self, progress: object, *, lag: int) -> None:
         """Notes how far the work is; without lag, standing still is no fault."""
-        self._told_at = self._clock()
-        if lag == 0 or progress != self._progress:
-            self._progress = progress
-            self._moved_at = self._told_at
+        self.tell_parts({None: (progress, lag)})
+
+    def tell_parts(self, parts: Mapping[Hashable, tuple[object, int]]) -> None:
+        """Notes how far each part of the work is, and its lag: one that stands still is a fault, however the others go."""
+        now = self._clock()
+        self._told_at = now
+        before = self._parts
+        self._parts = {
+            part: (progress, now if lag == 0 or part not in before or before[part][0] != progress else before[part][1])
+            for part, (progress, lag) in parts.items()
+        }
 
     def look(self) -> str | None:
         """Returns what is wrong, None if nothing is."""
         now = self._clock()
         if now - self._told_at > self._stall_s:
             return "the process does not respond"
-        if now - self._moved_at > self._stall_s:
-            return "records wait and none is applied"
+        late = [part for part, (_, moved_at) in self._parts.items() if now - moved_at > self._stall_s]
+        if late:
+            which = "" if None in late else f" of {', '.join(map(str, late))}"
+            return f"records{which} wait and none is applied"
         return None
 
     def start(self) -> None:

@@ -167,8 +167,11 @@ class Worker:
                     found = await reader.end_offsets(list(places))
                     ends = {place.partition: offset for place, offset in found.items()}
                 self._note_highwaters(ends)
-                positions = {number: progress.position for number, progress in self._metrics.partitions.items()}
-                self._watchdog.tell(positions, lag=self._metrics.lag_records)
+                # What is done is what is durable: a partition whose events or rows are not taken stands still, too.
+                self._watchdog.tell_parts({
+                    f"{FEEDS.name}[{number}]": (progress.done, max(0, progress.highwater - progress.done))
+                    for number, progress in self._metrics.partitions.items()
+                })  # fmt: skip
                 await asyncio.sleep(_STATUS_S)
         finally:
             await reader.stop()

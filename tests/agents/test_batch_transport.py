@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from faust.types import TP
 
-from agents import batch_transport
+from agents import batch_transport, record_batches
 from agents.app import App, make_app
 from agents.batch_transport import BatchConsumer
 from agents.record_batches import Chunk
@@ -287,3 +289,38 @@ def test_another_faust_is_refused(monkeypatch: pytest.MonkeyPatch, scene: Any) -
 
 
 async def nothing(_revoked: set[TP]) -> None: ...
+
+
+def test_another_aiokafka_is_read_publicly_and_said_so_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scene: Any
+) -> None:
+    monkeypatch.setattr(record_batches, "missing", lambda: ["Fetcher._records"])
+    monkeypatch.setattr(record_batches, "keep_bytes", lambda: pytest.fail("a private name was used"))
+    record = SimpleNamespace(offset=7, timestamp=1_000, value=b"x")
+
+    class Public:
+        """A consumer that has what is documented, and the two states without which no fetch may begin."""
+
+        _closed = False
+        _fetcher = SimpleNamespace(_closed=False, _subscriptions=SimpleNamespace(fetch_context=nullcontext))
+
+        async def position(self, _place: Any) -> int:
+            return 5
+
+        def highwater(self, _place: Any) -> int:
+            return 9
+
+        async def getmany(self, *places: Any, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
+            return {places[0]: [record]}
+
+    async def act(consumer: BatchConsumer, _thread: Thread) -> None:
+        capsys.readouterr()  # the app's own thread said it, too
+        thread = consumer._new_consumer_thread()
+        consumer.flow_active = True
+        for _ in range(2):
+            [[found]] = (await thread._fetch_records(Public(), {P0}, 0.01)).values()
+            assert (found.position, found.next_offset, found.highwater) == (5, 8, 9)
+        assert thread._public_only
+
+    scene(act)
+    assert capsys.readouterr().out.count("getmany") == 1

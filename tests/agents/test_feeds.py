@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.feeds import Feeds, SequenceBroken
+from agents.feeds import MOST_PAUSE_S, Feeds, SequenceBroken, pause_s
 from agents.machines import MachineLike
 from agents.outgoing import Parts
 from agents.record_batches import Chunk
@@ -297,3 +297,11 @@ def test_a_chunk_without_effects_still_moves_the_offset() -> None:
         assert world.happened[-2:] == [("ack", "a"), ("checkpoint", 1)]
 
     play(scene)
+
+
+def test_a_checkpoint_that_waited_for_the_broker_does_not_put_off_the_next() -> None:
+    settings = Settings(checkpoint_s=1, checkpoint_share=0.2)
+    assert pause_s(settings, 0.01) == 1
+    assert pause_s(settings, 1.5) == 7.5
+    assert pause_s(settings, 60) == MOST_PAUSE_S
+    assert pause_s(settings.model_copy(update={"checkpoint_s": 30.0}), 60) == 30

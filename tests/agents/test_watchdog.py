@@ -44,6 +44,32 @@ def test_lag_without_progress_is_one() -> None:
     assert dog.look() == "records wait and none is applied"
 
 
+def test_a_part_that_stands_still_is_one_though_the_others_move() -> None:
+    time = Time()
+    dog = Watchdog(60, clock=time)
+    for second in range(61):
+        time.now = second
+        dog.tell_parts({"feeds[0]": (second, 9), "feeds[1]": (5, 3), "feeds[2]": (7, 0)})
+        assert dog.look() is None
+    time.now = 62
+    dog.tell_parts({"feeds[0]": (62, 9), "feeds[1]": (5, 3), "feeds[2]": (7, 0)})
+    assert dog.look() == "records of feeds[1] wait and none is applied"
+
+
+def test_a_part_that_came_back_has_its_time_again() -> None:
+    time = Time()
+    dog = Watchdog(60, clock=time)
+    dog.tell_parts({1: (5, 3)})
+    time.now = 50
+    dog.tell_parts({})  # it was another's
+    time.now = 70
+    dog.tell_parts({1: (5, 3)})
+    assert dog.look() is None
+    time.now = 131
+    dog.tell_parts({1: (5, 3)})
+    assert dog.look() == "records of 1 wait and none is applied"
+
+
 def test_silence_is_one() -> None:
     time = Time()
     dog = Watchdog(60, clock=time)
