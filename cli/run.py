@@ -191,7 +191,6 @@ class _Tree:
             self._compiling = self._tree.start("warm-up", arguments, self._environment, stage=_STREAM, kept=False)
         self._start("gateway", "gateway", stage=_SERVICES)
         self._start("read-model", "read-model", stage=_SERVICES)
-        self._start("scorecards", "scorecards", stage=_SERVICES)
 
     def _start(self, name: str, *arguments: str, stage: int) -> None:
         own = self._environment | {"PRICELINK_INSTANCE": name}
@@ -200,6 +199,7 @@ class _Tree:
     def _start_workers(self) -> None:
         for number in range(1, self._options.workers + 1):
             self._start(f"worker-{number}", "worker", stage=_STREAM)
+        self._start("scorecards", "scorecards", stage=_SERVICES)  # it reads feeds by the same kernels
         self._working = True
 
     def _start_sources(self) -> None:
