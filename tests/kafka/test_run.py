@@ -15,7 +15,7 @@ from tests.cli.test_run import Run, alerts, alive
 
 pytestmark = pytest.mark.kafka
 
-STALL_S = 6.0
+STALL_S = 12.0
 NEW_CODE = "C" + "9" * 26
 Start = Callable[..., Run]
 

@@ -17,7 +17,7 @@ from tests.kafka.hanging_machine import HANG
 
 pytestmark = pytest.mark.kafka
 
-STALL_S = 4.0
+STALL_S = 8.0
 
 
 def ended(tree: ProcessTree, child: Child) -> int | None:
