@@ -60,15 +60,18 @@ async def look(cluster: Cluster) -> None:
             assert expected in shown, expected
         await picture(tab, "scorecards-zh")
         ranked = await tab.evaluate(
-            "[...document.querySelectorAll('.panel.institution tbody tr')].map((row) => Number(row.cells[5].innerText.replace(/[^0-9.]/g, '')))"
+            "[...document.querySelectorAll('.panel.institution tbody tr')].map((row) => Number(row.cells[4].innerText.replace(/[^0-9.]/g, '')))"
         )
         assert ranked == sorted(ranked, reverse=True)
+        heads = "[...document.querySelectorAll('.panel.{} th')].map((head) => head.innerText).join()"
+        assert "逾期货款" not in await tab.evaluate(heads.format("supplier")), "it is owed to them, not by them"
+        assert "到货率" not in await tab.evaluate(heads.format("institution"))
         assert ranked[0] > 0
 
         await tab.goto(f"{url}/scorecards?lang=en")
         await tab.until("document.body.innerText.includes('Worst payers')")
         await picture(tab, "scorecards-en")
-        owed = "document.querySelector('.panel.institution tbody tr td:nth-child(6) a')"
+        owed = "document.querySelector('.panel.institution tbody tr td:nth-child(5) a')"
         await tab.evaluate(f"{owed}.click()")
         await tab.until("document.querySelectorAll('.panel.alerts tbody tr').length > 0")
         assert "kind=settlement_arrears" in await tab.evaluate("location.search")
