@@ -3,7 +3,7 @@
 import base64
 import binascii
 import ipaddress
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -22,6 +22,17 @@ bearer: Final = HTTPBearer(
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 _REMEDY: Final = "Send `Authorization: Bearer pl_…` with a key that is live; `pricelink keys create` makes one."
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="pricelink"'}
+
+
+CONSOLE_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"description": "A cursor of another list"},
+    401: {"description": "From another host, without an operator's key"},
+    403: {"description": "The key is not an operator's"},
+    404: {"description": "Not known here"},
+    422: {"description": "A parameter is unfit"},
+    503: {"description": "Redis, the broker or the keys are away, or too many streams are open"},
+}
+"""What routes of the page may answer beside 200."""
 
 
 def key_of(request: Request, credentials: Credentials) -> Key:
