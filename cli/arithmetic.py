@@ -1,18 +1,16 @@
-"""How an alert's numbers follow from the records behind it, said step by step and checked (SPEC §3 to §5)."""
+"""How an alert's numbers follow from the records behind it, said step by step and checked (SPEC §3 to §7)."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from cli.supply_arithmetic import Step, supply_steps
 from config.provinces import PROVINCE_CODES, PROVINCE_INDEX, PROVINCES
 from schemas.columns import ABSENT, ORDER, QUOTE, QUOTE_KINDS, QUOTE_STATUSES, RECORD_TYPES
 from schemas.money import format_e4, parse_money
 from schemas.parser import Record, parse_line
 from schemas.policy import Policy, ProvincePolicy
 from schemas.times import format_ms
-
-Step = tuple[str, bool | None]
-"""A line of the explanation, and whether the event agrees with it (None: nothing to compare)."""
 
 _ALWAYS_RED: Final = {"ceiling_breach": "a price above its ceiling is red", "price_hold": "a hold is red"}
 _LARGEST_PACK: Final = 1_000
@@ -36,6 +34,7 @@ def record_cells(record: Record, role: str) -> list[str]:
     written = "" if price is None else format_e4(price) + (f" ÷ {pack}" if pack is not None and pack != 1 else "")
     piece = _number(record.per_piece_e4)
     others = [role, f"id {record.id}" if record.id else "", f"order {record.order_id}" if record.order_id else ""]
+    others += [f"contract {record.contract_id}" if record.contract_id else ""]
     if record.type == QUOTE and record.kind is not None and record.status is not None:
         others += [QUOTE_KINDS[record.kind], QUOTE_STATUSES[record.status]]
     for name in ("effective_ms", "valid_until_ms"):
@@ -89,6 +88,7 @@ def arithmetic(
         else:
             yield from _band(event, excess_bp, rules)
     yield from _deadline(event, first, rules)
+    yield from supply_steps(event, records, policy)
 
 
 def _per_piece(records: list[Record]) -> Iterator[Step]:

@@ -139,7 +139,7 @@ def _print_alert(events: list[Event], shown: Event, console: Console) -> None:
     console.print(f"[bold]{shown['alert_id']}[/]  {_place(shown.get('province'))}", highlight=False, soft_wrap=True)
     console.print(f"code {shown['code']}" + (f", supplier {shown['supplier']}" if "supplier" in shown else ""))
     table = Table(box=None, pad_edge=False, title="Events", title_justify="left")
-    for column in ("", "revision", "at", "change", "reason", "band", "price", "reference", "excess"):
+    for column in ("", "revision", "at", "change", "reason", "band", "price", "reference", "excess", "short"):
         table.add_column(
             column, justify="right" if column in {"price", "reference", "excess"} else "left", no_wrap=True
         )
@@ -155,8 +155,18 @@ def _print_alert(events: list[Event], shown: Event, console: Console) -> None:
             event.get("price", ""),
             event.get("reference", {}).get("price", ""),
             excess,
+            _short(event),
         )
     console.print(table)
+
+
+def _short(event: Event) -> str:
+    if "amount" in event:
+        return f"{event['amount']['owed']} owed"
+    if "quantity" in event:
+        quantity = event["quantity"]
+        return f"{quantity['overdue']} of {quantity['due']}, {quantity['filled']} filled"
+    return ""
 
 
 def _band(event: Event) -> str:

@@ -464,12 +464,14 @@ def evaluate_touched(s: State) -> bool:
     contracts = 0
     while contracts < meta.touched and s.touched[contracts] >> 32 == OF_CONTRACT:
         contracts += 1
+    is_bounded = meta.timer == 0 and meta.policy_step == 0  # a record's own step: there was room before it
     while meta.evaluated < meta.touched + contracts:
-        meta.short = short_pool(s)
-        if meta.short == ENOUGH:
-            meta.short = short_supply(s, 0)
-        if meta.short != ENOUGH:
-            return False
+        if not is_bounded:
+            meta.short = short_pool(s)
+            if meta.short == ENOUGH:
+                meta.short = short_supply(s, 0)
+            if meta.short != ENOUGH:
+                return False
         turn = meta.evaluated
         meta.evaluated += 1
         evaluate_one(s, s.touched[turn if turn < contracts else turn - contracts], turn >= contracts)

@@ -18,7 +18,9 @@ NAMES = [
     "01-linkage",
     "02-holds",
     "03-timers-ceilings-orders",
+    "04-supply-settlement",
     *(f"generated/{number:02}-prices" for number in range(1, 7)),
+    *(f"generated/{number:02}-everything" for number in range(7, 13)),
 ]
 PRICE_KINDS = {"price_adjustment", "ceiling_breach", "price_hold", "bargain"}
 

@@ -102,6 +102,26 @@ class Timeline:
         order = {"type": "order", "code": CODE, "province": province, "order_id": order_id, "price": price}
         return self.write(order | {"institution": "H1", "supplier": SUPPLIER, "quantity": 10} | fields)
 
+    def contract(self, province: str, contract_id: str = "k", **fields: Any) -> list[str]:
+        """Writes a contract of 1,000 pieces over a year, to be delivered in 72 hours."""
+        contract = {"type": "contract", "code": CODE, "province": province, "contract_id": contract_id, "price": 1}
+        term = {"starts_at": 0, "ends_at": 365 * DAY, "agreed_quantity": 1_000}
+        return self.write(contract | {"supplier": SUPPLIER} | term | fields)
+
+    def place(self, quantity: int, order_id: str = "o", **fields: Any) -> list[str]:
+        """Writes an order of Jiangsu under contract k, at one yuan a piece."""
+        return self.order("32", order_id=order_id, **{"price": 1, "quantity": quantity, "contract_id": "k"} | fields)
+
+    def deliver(self, quantity: int, order_id: str = "o", delivery_id: str = "d", **fields: Any) -> list[str]:
+        """Writes a delivery in Jiangsu."""
+        delivery = {"type": "delivery", "code": CODE, "province": "32", "order_id": order_id}
+        return self.write(delivery | {"delivery_id": delivery_id, "quantity": quantity} | fields)
+
+    def pay(self, paid_total: int | str, order_id: str = "o", **fields: Any) -> list[str]:
+        """Writes a payment in Jiangsu."""
+        payment = {"type": "payment", "code": CODE, "province": "32", "order_id": order_id, "paid_total": paid_total}
+        return self.write(payment | fields)
+
     def decide(self, province: str, action: str, /, opening: int = 1, **fields: Any) -> list[str]:
         """Writes a decision on a province's hold."""
         alert_id = f"price_hold:{CODE}:{province}0000:{opening}"
@@ -157,7 +177,13 @@ def encoded(record: Record) -> bytes:
 def short(alert: dict[str, Any]) -> str:
     """Returns an alert event in short words."""
     return " ".join(
-        (alert["kind"], alert["change"], alert["reason"], alert["province"][:2], alert["band"] or "-"),
+        (
+            alert["kind"],
+            alert["change"],
+            *filter(None, [alert.get("reason")]),
+            alert["province"][:2],
+            alert["band"] or "-",
+        ),
     )
 
 
