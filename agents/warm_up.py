@@ -28,7 +28,7 @@ def warm_up(new_machine: NewMachine, partitions: int) -> None:
     machine = new_machine(0)
     codes = _codes(partitions)
     crowd = [[_quote(code, province.code, "12", 9) for code in codes] for province in PROVINCES[:_MANY_PROVINCES]]
-    messages = [*_stories(codes[0]), *crowd]
+    messages = [*_stories(codes[0]), *crowd, _trades(codes[0])]
     for offset, lines in enumerate(messages):
         machine.apply(_batch(offset, b"\n".join([*map(orjson.dumps, lines), b"{"])))
     rows = machine.checkpoint(len(messages))
@@ -53,6 +53,20 @@ def _quote(code: str, province: str, price: str, step: int, **others: object) ->
     # Machines that are not the product's, in tests, take "add" for all they know.
     return {"type": "quote", "code": code, "province": province, "price": price, "supplier": _SUPPLIER,
             "at": _START_MS + _STEP_MS * step, "add": 1} | others  # fmt: skip
+
+
+def _trades(code: str) -> list[Fields]:
+    """Returns contracts, orders and deliveries, each of its own name."""
+    place: Fields = {"code": code, "province": "320000", "at": _START_MS, "add": 0, "supplier": _SUPPLIER}
+    term: Fields = {"agreed_quantity": 1, "starts_at": _START_MS, "ends_at": _START_MS + 10**9}
+    lines: list[Fields] = []
+    for number in range(_MANY_CODES):
+        order: Fields = {"order_id": f"o{number}", "quantity": 9}
+        contract: Fields = {"contract_id": f"c{number}", "price": "1"}
+        lines.append(place | contract | term | {"type": "contract", "institution": f"h{number}"})
+        lines.append(place | contract | order | {"type": "order", "institution": f"i{number}"})
+        lines.append(place | order | {"type": "delivery", "delivery_id": "d"})
+    return lines
 
 
 def _stories(code: str) -> list[list[Fields]]:

@@ -52,7 +52,7 @@ def test_nothing_is_left_to_compile() -> None:
     warm_up(new_machine, 1)
     before = compiled()
     for seed in range(3):
-        messages, _ = hostile_log(seed, 300, "prices", 1)
+        messages, _ = hostile_log(seed, 300, "everything", 1)
         machine = new_machine(0)
         machine.apply(batch(messages))
         rows = machine.checkpoint(messages[-1].offset + 1)
