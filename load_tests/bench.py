@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import config.jit  # noqa: F401  (before the first kernel)
 from load_tests.core import add_load_arguments, load_of
@@ -27,6 +27,7 @@ from load_tests.latency import SplitLog, measure
 from schemas.batches import Batch
 
 RESULTS: Final = Path(__file__).resolve().parent / "results"
+TRADED: Final[tuple[Literal["mixed", "orders"], ...]] = ("mixed", "orders")
 _CATCHUP_S: Final = 600.0
 _BACK_MS: Final = 120_000
 _MESSAGES_A_BATCH: Final = 40
@@ -148,7 +149,7 @@ def main() -> int:
     parser.add_argument("--kafka", metavar="HOST:PORT", help="a Kafka without topics of ours; default: embedded broker")
     parser.add_argument("--latency-rates", type=int, nargs="*", default=[2_000], help="records a second")
     parser.add_argument("--latency-seconds", type=float, default=20.0)
-    parser.add_argument("--skip", nargs="*", choices=("packed", "single", "latency", "naive"), default=[])
+    parser.add_argument("--skip", nargs="*", choices=("packed", "trade", "single", "latency", "naive"), default=[])
     parser.add_argument("--out", type=Path, default=RESULTS / "latest.json")
     options = parser.parse_args()
     now_ms = time.time_ns() // 1_000_000
@@ -192,6 +193,11 @@ def _measure_all(options: argparse.Namespace, load: Load, result: dict[str, Any]
         _say(f"catch-up, {load.records:,} records in messages of {load.lines_per_message}, {load.market}")
         note("packed", catchup(load, options.kafka, "lz4"))
         result["catchup_packed_records_per_s"] = result["packed"]["records_per_s"]
+    for market in () if "trade" in options.skip else TRADED:
+        traded = replace(load, market=market)
+        _say(f"catch-up, {load.records:,} records in messages of {load.lines_per_message}, {market}")
+        note(market, catchup(traded, options.kafka, "lz4"))
+        result[f"catchup_{market}_records_per_s"] = result[market]["records_per_s"]
     if "single" not in options.skip:
         single = replace(load, records=options.single_records, lines_per_message=1)
         _say(f"catch-up, {single.records:,} records in messages of their own, {load.market}")

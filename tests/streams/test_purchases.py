@@ -1,12 +1,14 @@
 """``purchase_shortfall``: whether enough was ordered, asked at midnights of Asia/Shanghai (SPEC §6)."""
 
+from typing import Any
+
 from tests.streams.timeline import DAY, HOUR, Timeline
 
 MIDNIGHT = 16 * HOUR
 """The first midnight of Asia/Shanghai behind START_MS, which is eight in the morning there."""
 
 
-def contracted(days: int = 100, **fields: object) -> Timeline:
+def contracted(days: int = 100, **fields: Any) -> Timeline:
     """A contract of 1,000 pieces over so many days."""
     log = Timeline()
     log.contract("32", at=0, ends_at=days * DAY, **fields)

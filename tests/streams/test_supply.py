@@ -1,5 +1,7 @@
 """``supply_shortfall``: what fell due, what was delivered on time, what is overdue (SPEC §6)."""
 
+from typing import Any
+
 import pytest
 
 from streams.machine import Machine
@@ -10,7 +12,7 @@ from tests.streams.timeline import CODE, DAY, HOUR, START_MS, SUPPLIER, Record, 
 DUE = 72 * HOUR
 
 
-def contracted(**fields: object) -> Timeline:
+def contracted(**fields: Any) -> Timeline:
     """A contract of Jiangsu in message 0."""
     log = Timeline()
     log.contract("32", at=0, **fields)

@@ -110,7 +110,8 @@ class Timeline:
 
     def place(self, quantity: int, order_id: str = "o", **fields: Any) -> list[str]:
         """Writes an order of Jiangsu under contract k, at one yuan a piece."""
-        return self.order("32", order_id=order_id, **{"price": 1, "quantity": quantity, "contract_id": "k"} | fields)
+        under: dict[str, Any] = {"price": 1, "quantity": quantity, "contract_id": "k"}
+        return self.order("32", order_id=order_id, **under | fields)
 
     def deliver(self, quantity: int, order_id: str = "o", delivery_id: str = "d", **fields: Any) -> list[str]:
         """Writes a delivery in Jiangsu."""
