@@ -27,7 +27,8 @@ from load_tests.latency import SplitLog, measure
 from schemas.batches import Batch
 
 RESULTS: Final = Path(__file__).resolve().parent / "results"
-TRADED: Final[tuple[Literal["mixed", "orders"], ...]] = ("mixed", "orders")
+TRADED: Final[tuple[tuple[Literal["mixed", "orders"], int], ...]] = (("mixed", 0), ("orders", 300))
+"""Markets, and their pace: orders alone give events only where time passes, and what was ordered falls due."""
 _CATCHUP_S: Final = 600.0
 _BACK_MS: Final = 120_000
 _MESSAGES_A_BATCH: Final = 40
@@ -193,8 +194,8 @@ def _measure_all(options: argparse.Namespace, load: Load, result: dict[str, Any]
         _say(f"catch-up, {load.records:,} records in messages of {load.lines_per_message}, {load.market}")
         note("packed", catchup(load, options.kafka, "lz4"))
         result["catchup_packed_records_per_s"] = result["packed"]["records_per_s"]
-    for market in () if "trade" in options.skip else TRADED:
-        traded = replace(load, market=market)
+    for market, pace_ms in () if "trade" in options.skip else TRADED:
+        traded = replace(load, market=market, pace_ms=pace_ms)
         _say(f"catch-up, {load.records:,} records in messages of {load.lines_per_message}, {market}")
         note(market, catchup(traded, options.kafka, "lz4"))
         result[f"catchup_{market}_records_per_s"] = result[market]["records_per_s"]
