@@ -196,6 +196,7 @@ META: Final = np.dtype(
         ("trigger", "i8"),  # record that triggers the step; of a timer's, the one that moved the clock
         ("timer", "i8"),  # 1 while the step is a timer's
         ("policy_step", "i8"),  # 1 while the step is a policy record's
+        ("rejected", "i8"),  # lines of the batch that are dead letters
         ("reporting", "i8"),  # listing of the trigger's province; NONE
     ]
 )
@@ -207,6 +208,7 @@ RULES: Final = np.dtype(
         ("guard_min_sources", "i8"),
         ("rolling", "i8"),  # 1: some province links to the rolling lowest
         ("kinds", "i8"),  # the quote kinds that count in most provinces, a bit each
+        ("most_sources", "i8"),  # with more prices than this every province has a reference, its own left out
         ("uniform", "i8"),  # 1: every province links to the current lowest everywhere of these kinds
         ("supply_window_ms", "i8"),
         ("fill_yellow_bp", "i8"),

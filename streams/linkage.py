@@ -290,7 +290,7 @@ def only_own_moved(s: State) -> bool:
         and was.best_province == now.best_province
         and was.second_e4 == now.second_e4
         and was.second_province == now.second_province
-        and was.best_count == now.best_count
+        and (was.best_count == now.best_count or min(was.best_count, now.best_count) > s.rules[0].most_sources)
     )
 
 

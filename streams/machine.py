@@ -27,7 +27,7 @@ from schemas.policy import Policy, load_policy
 from schemas.scanner import Scanned, admit, scan
 from streams.checkpoint import codes_room, raw_of, write_codes
 from streams.derived import count_open, rebuild
-from streams.effects import APPLIED, DEAD, STALE
+from streams.effects import APPLIED, STALE
 from streams.growth import grown, new_state, octets, with_room_to_rebuild
 from streams.kernels import is_newer
 from streams.layout import EVENT_BYTES
@@ -84,7 +84,8 @@ class Machine:
         runs = _Runs(self.partition, self.policy.version)
         self._state = self._state.replace(data=scanned.data, records=scanned.records)
         self._state.outcomes[:] = 0
-        self._state.meta[0].policy = 0
+        meta = self._state.meta[0]
+        meta.policy = meta.rejected = 0
         start = 0
         while True:
             status, start = apply_records(self._state, start)
@@ -99,17 +100,10 @@ class Machine:
         return Effects(
             alerts=runs.alerts(),
             price_changes=runs.changes(),
-            outcomes=self._outcomes(scanned),
+            outcomes=self._state.outcomes.copy(),
             records=scanned.records.size,
-            dead_letters=_dead_letters(self.partition, scanned),
+            dead_letters=_dead_letters(self.partition, scanned) if meta.rejected else [],
         )
-
-    def _outcomes(self, scanned: Scanned) -> npt.NDArray[np.int64]:
-        outcomes = self._state.outcomes.copy()
-        early = scanned.records[(scanned.records["reason"] != OK) & (scanned.records["reason"] != DISABLED_CODE)]
-        known = early["type"][early["type"] < outcomes.shape[0]]
-        outcomes[:, DEAD] += np.bincount(known, minlength=outcomes.shape[0])
-        return outcomes
 
     def _make_room(self, runs: "_Runs | None") -> None:
         short = int(self._state.meta[0].short)

@@ -61,6 +61,7 @@ def with_policy(s: State, policy: Policy) -> State:
     rules[0].guard_min_sources = policy.guard_min_sources
     rules[0].rolling = int(provinces["rolling"].any())
     rules[0].kinds = np.bincount(provinces["kinds"]).argmax()
+    rules[0].most_sources = max(int(provinces["min_sources"].max()), 1)
     rules[0].uniform = int(
         (provinces["kinds"] == rules[0].kinds).all()
         and (provinces["everywhere"] == 1).all()

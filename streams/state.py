@@ -7,6 +7,7 @@ it is; ``s.codes`` in a kernel is one load. With the JIT off it is the attribute
 The Python object keeps the arrays alive. Kernels never keep them, and arrays are never moved while one runs.
 """
 
+from copy import copy
 from typing import Any, Final, Self
 
 import numpy as np
@@ -147,22 +148,29 @@ class State:
     def __init__(self, **arrays: npt.NDArray[Any]) -> None:
         """Takes an array for each of FIELDS, contiguous and of its row type."""
         self.table = np.zeros(len(FIELDS) * _WORDS, np.int64)
-        for name, (dtype, dimensions) in FIELDS.items():
-            array = arrays[name]
-            if array.dtype.itemsize != dtype.itemsize or array.ndim != dimensions or not array.flags.c_contiguous:
-                raise TypeError(f"{name} must be contiguous rows of {dtype}, not {array.dtype}")
-            self._put(name, array)
         self.address = self.table.ctypes.data
+        for name in FIELDS:
+            self._put(name, arrays[name])
 
     def _put(self, name: str, array: npt.NDArray[Any]) -> None:
+        dtype, dimensions = FIELDS[name]
+        if array.dtype.itemsize != dtype.itemsize or array.ndim != dimensions or not array.flags.c_contiguous:
+            raise TypeError(f"{name} must be contiguous rows of {dtype}, not {array.dtype}")
         at = _PLACES[name] * _WORDS
-        setattr(self, name, array.view(np.recarray) if array.dtype.names else array)
+        if dtype.names and not isinstance(array, np.recarray):
+            array = array.view(np.recarray)
+        setattr(self, name, array)
         self.table[at] = array.ctypes.data
         self.table[at + 1 : at + 1 + array.ndim] = array.shape
 
     def replace(self, **arrays: npt.NDArray[Any]) -> Self:
         """Returns a State in which some arrays are others."""
-        return type(self)(**{**{name: getattr(self, name) for name in FIELDS}, **arrays})
+        made = copy(self)
+        made.table = self.table.copy()
+        made.address = made.table.ctypes.data
+        for name, array in arrays.items():
+            made._put(name, array)  # noqa: SLF001  it is a State, too
+        return made
 
 
 _PLACES: Final = {name: place for place, name in enumerate(FIELDS)}

@@ -456,6 +456,9 @@ def apply_records(s: State, start: int) -> tuple[int, int]:
         look_ahead(s, record)
         placed = s.records[record]
         if placed.reason != OK:
+            meta.rejected += 1
+            if placed.type < s.outcomes.shape[0]:
+                s.outcomes[placed.type, DEAD] += 1
             continue
         if meta.unfinished == 0:
             meta.short = short_pool(s)
@@ -467,6 +470,7 @@ def apply_records(s: State, start: int) -> tuple[int, int]:
                 if row >= 0 and is_disabled(s, row, placed):
                     reject_disabled(s, row, placed)
                     s.outcomes[placed.type, DEAD] += 1
+                    meta.rejected += 1
                     continue
             if meta.ringing == 1 or placed.at_ms > meta.clock_ms:
                 meta.trigger = record
