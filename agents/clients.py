@@ -29,8 +29,11 @@ def new_producer(settings: Settings) -> Any:
     )
 
 
-def new_reader(settings: Settings) -> Any:
-    """Returns an ``AIOKafkaConsumer`` without a group, not yet started; partitions are assigned by hand."""
+def new_reader(settings: Settings, fetch_bytes: int | None = None) -> Any:
+    """Returns an ``AIOKafkaConsumer`` without a group, not yet started; partitions are assigned by hand.
+
+    ``fetch_bytes``: of one partition in one fetch, in place of the settings'.
+    """
     return aiokafka.AIOKafkaConsumer(
         bootstrap_servers=settings.bootstrap.split(","),
         client_id=f"pricelink-{settings.instance}-reader",
@@ -39,7 +42,7 @@ def new_reader(settings: Settings) -> Any:
         auto_offset_reset="earliest",
         isolation_level="read_committed",
         fetch_max_wait_ms=settings.fetch_wait_ms,
-        max_partition_fetch_bytes=settings.fetch_bytes,
+        max_partition_fetch_bytes=fetch_bytes or settings.fetch_bytes,
         request_timeout_ms=int(settings.request_timeout_s * 1000),
         **settings.security,
     )

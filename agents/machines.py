@@ -26,8 +26,11 @@ class MachineLike(Protocol):
     def checkpoint(self, next_offset: int) -> StateRows:
         """Returns the rows that changed since the last call; what was applied ends before ``next_offset``."""
 
-    def restore(self, pairs: Iterable[tuple[bytes, bytes]]) -> int | None:
-        """Takes the rows of the state topic; returns the next offset to read in feeds, None if there were none."""
+    def restore(self, blocks: Iterable[StateRows]) -> int | None:
+        """Takes the rows of the state topic; returns the next offset to read in feeds, None if there were none.
+
+        Runs in a thread of its own: blocks come as they are fetched.
+        """
 
 
 NewMachine = Callable[[int], MachineLike]

@@ -81,8 +81,8 @@ def compile_kernels() -> None:
     state = np.zeros(kernels.STATE_SIZE, np.int64)
     rows, data = np.zeros((1, 4), np.int64), np.zeros(1, np.uint8)
     nothing = np.frombuffer(b"", np.uint8)  # read-only, as what is fetched
-    kernels.walk(nothing, state, rows, data, 1, True)  # noqa: FBT003  kernels have no keywords
-    kernels.read_records(nothing, 0, state, rows, data, 1)
+    kernels.walk(nothing, state, rows, data, 1, True, False)  # noqa: FBT003  kernels have no keywords
+    kernels.read_records(nothing, 0, state, rows, data, 1, False)  # noqa: FBT003
     kernels.close_batch(state)
 
 
@@ -136,7 +136,7 @@ def take(result: Any, max_messages: int, max_bytes: int, highwater: int) -> Chun
 
 
 @dataclass(slots=True)
-class _Cursor:
+class Cursor:
     """How far the bytes of a fetch result are read."""
 
     raw: Bytes
@@ -148,42 +148,53 @@ class _Cursor:
 def _can_be_walked(records: Any) -> bool:
     if isinstance(records._records, KeptRecords) and not records._aborted_transactions:
         if not hasattr(records, "cursor"):
-            records.cursor = _Cursor(np.frombuffer(records._records.raw, np.uint8))
-            records.cursor.state[kernels.POSITION] = records.next_fetch_offset
+            records.cursor = cursor_at(records._records.raw, records.next_fetch_offset)
         return not (records.cursor.unknown or numba.config.DISABLE_JIT)
     return False
 
 
+def cursor_at(raw: bytes, position: int) -> Cursor:
+    """Returns the cursor of record batches of which nothing is read, from the offset ``position`` on."""
+    cursor = Cursor(np.frombuffer(raw, np.uint8))
+    cursor.state[kernels.POSITION] = position
+    return cursor
+
+
 def _walk(partition: int, records: Any, max_messages: int, max_bytes: int) -> tuple[Batch, bool]:
     """Reads by compiled code; returns the batch, and whether the fetch result has no more."""
-    cursor: _Cursor = records.cursor
+    cursor: Cursor = records.cursor
+    messages = np.empty(max_messages, MESSAGE)
+    rows = messages.view(np.int64).reshape(-1, 4)
+    data, status = fill(cursor, rows, max_bytes, check=records._check_crcs, keyed=False)
+    if status == kernels.CORRUPT:
+        raise CorruptRecordException(f"record batch at {records.next_fetch_offset} of partition {partition}")
+    cursor.unknown = status == kernels.UNKNOWN
+    records.next_fetch_offset = int(cursor.state[kernels.POSITION])
+    taken = messages[: cursor.state[kernels.COUNT]].copy()
+    return _batch(partition, data, int(cursor.state[kernels.SIZE]), taken), status == kernels.ENDED
+
+
+def fill(cursor: Cursor, rows: npt.NDArray[np.int64], max_bytes: int, *, check: bool, keyed: bool) -> tuple[Bytes, int]:
+    """Reads on into ``rows``; returns their bytes, and why it stopped: COUNT and SIZE of the cursor say how much it is."""
     state = cursor.state
     state[kernels.COUNT] = state[kernels.SIZE] = 0
-    messages = np.empty(max_messages, MESSAGE)
     data = np.empty(_room(cursor, max_bytes), np.uint8)
-    rows = messages.view(np.int64).reshape(-1, 4)
     while True:
         if cursor.decompressed is not None:
             source = cursor.decompressed
             if source.size > data.size - state[kernels.SIZE]:
                 data = np.concatenate([data[: state[kernels.SIZE]], np.empty(_room(cursor, max_bytes), np.uint8)])
-            status = kernels.read_records(source, source.size, state, rows, data, max_bytes)
+            status = kernels.read_records(source, source.size, state, rows, data, max_bytes, keyed)
             if status == kernels.ENDED:
                 cursor.decompressed = None
                 kernels.close_batch(state)
                 continue
         else:
-            status = kernels.walk(cursor.raw, state, rows, data, max_bytes, records._check_crcs)
+            status = kernels.walk(cursor.raw, state, rows, data, max_bytes, check, keyed)
             if status == kernels.COMPRESSED:
                 cursor.decompressed = _decompressed(cursor)
                 continue
-        break
-    if status == kernels.CORRUPT:
-        raise CorruptRecordException(f"record batch at {records.next_fetch_offset} of partition {partition}")
-    cursor.unknown = status == kernels.UNKNOWN
-    records.next_fetch_offset = int(state[kernels.POSITION])
-    taken = messages[: state[kernels.COUNT]].copy()
-    return _batch(partition, data, int(state[kernels.SIZE]), taken), status == kernels.ENDED
+        return data, status
 
 
 def _batch(partition: int, data: Bytes, size: int, messages: Rows) -> Batch:
@@ -192,13 +203,13 @@ def _batch(partition: int, data: Bytes, size: int, messages: Rows) -> Batch:
     return Batch(partition, data[:size], messages, data)
 
 
-def _room(cursor: _Cursor, max_bytes: int) -> int:
+def _room(cursor: Cursor, max_bytes: int) -> int:
     """A chunk is full when it has ``max_bytes`` or more: one value may come on top, and none is larger than its source."""
     largest = cursor.raw.size if cursor.decompressed is None else cursor.decompressed.size
     return room_for(min(max_bytes, 2 * largest) + largest)
 
 
-def _decompressed(cursor: _Cursor) -> Bytes:
+def _decompressed(cursor: Cursor) -> Bytes:
     start, end = int(cursor.state[kernels.AT]), int(cursor.state[kernels.BATCH_END])
     codec = int(cursor.raw[start + 22]) & 7
     decode = _DECODERS.get(codec)

@@ -1,7 +1,7 @@
 """Kafka's record batches (magic 2) read by compiled code: no Python object for a message.
 
-``walk`` goes over the batches of a fetched byte array and puts every message's value behind the last one's. It stops
-where it needs help: at a compressed batch, at anything it does not know, and when the chunk is full; its whole state
+``walk`` goes over the batches of a fetched byte array and puts every message's value behind the last one's, or its key
+and value (``keyed``). It stops where it needs help: at a compressed batch, at anything it does not know, and when the chunk is full; its whole state
 is one int64 array, so it goes on where it stopped.
 
 Layout of a batch: 0 base offset i64 · 8 length i32 (of what follows) · 12 leader epoch i32 · 16 magic i8 · 17 CRC-32C
@@ -160,11 +160,12 @@ def close_batch(state: Any) -> None:
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
-def read_records(source: Any, end: int, state: Any, messages: Any, data: Any, most_bytes: int) -> int:
-    """Takes the LEFT records at RECORD_AT of ``source`` into ``messages`` (rows of int64[4], as MESSAGE) and ``data``.
+def read_records(source: Any, end: int, state: Any, messages: Any, data: Any, most_bytes: int, keyed: bool) -> int:
+    """Takes the LEFT records at RECORD_AT of ``source`` into ``messages`` (rows of int64[4]) and ``data``.
 
-    Returns ENDED when none is left, FULL when the chunk is, CORRUPT. ``data`` has room for all of ``source`` beyond
-    ``most_bytes``.
+    A row of ``messages`` is a MESSAGE; ``keyed``: start, where the key ends and the value starts, end, offset, and records
+    without a key or a value are left out. Returns ENDED when none is left, FULL when the chunk is, CORRUPT. ``data`` has
+    room for all of ``source`` beyond ``most_bytes``.
     """
     while state[LEFT] > 0:
         if state[COUNT] == messages.shape[0] or state[SIZE] >= most_bytes:
@@ -179,10 +180,10 @@ def read_records(source: Any, end: int, state: Any, messages: Any, data: Any, mo
         delta, at = _varint(source, at, record_end)
         if at < 0:
             return CORRUPT
-        key_length, at = _varint(source, at, record_end)
-        if at < 0 or key_length > record_end - at:
+        key_length, key_at = _varint(source, at, record_end)
+        if key_at < 0 or key_length > record_end - key_at:
             return CORRUPT
-        value_length, at = _varint(source, at + max(key_length, 0), record_end)
+        value_length, at = _varint(source, key_at + max(key_length, 0), record_end)
         if at < 0 or value_length > record_end - at:
             return CORRUPT
         state[RECORD_AT] = record_end
@@ -190,29 +191,42 @@ def read_records(source: Any, end: int, state: Any, messages: Any, data: Any, mo
         offset = state[BASE_OFFSET] + delta
         if offset < state[POSITION]:
             continue  # a batch comes whole, though we asked for its middle
+        state[POSITION] = offset + 1
         size = state[SIZE]
-        after = size + max(value_length, 0)
-        copy_octets(data, size, source, at, after - size)
         row = messages[state[COUNT]]
         row[0] = size
-        row[1] = after
-        row[2] = offset
-        row[3] = state[APPEND_TIME_MS] if state[APPEND_TIME_MS] >= 0 else state[TIMESTAMP_MS] + delta_ms
+        if keyed:
+            if key_length < 0 or value_length < 0:
+                continue  # deleted
+            copy_octets(data, size, source, key_at, key_length)
+            size += key_length
+        after = size + max(value_length, 0)
+        copy_octets(data, size, source, at, after - size)
+        if keyed:
+            row[1] = size
+            row[2] = after
+            row[3] = offset
+        else:
+            row[1] = after
+            row[2] = offset
+            row[3] = state[APPEND_TIME_MS] if state[APPEND_TIME_MS] >= 0 else state[TIMESTAMP_MS] + delta_ms
         state[SIZE] = after
         state[COUNT] += 1
-        state[POSITION] = offset + 1
     return ENDED
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
-def walk(raw: Any, state: Any, messages: Any, data: Any, most_bytes: int, check: bool) -> int:
-    """Reads batches from where ``state`` is; returns why it stopped. COMPRESSED: at the batch of AT, just opened."""
+def walk(raw: Any, state: Any, messages: Any, data: Any, most_bytes: int, check: bool, keyed: bool) -> int:
+    """Reads batches from where ``state`` is; returns why it stopped. COMPRESSED: at the batch of AT, just opened.
+
+    For the others see ``read_records``.
+    """
     while True:
         if state[LEFT] == 0:
             opened: int = _open_batch(raw, state, check)
             if opened != _OPENED:
                 return opened
-        status: int = read_records(raw, state[BATCH_END], state, messages, data, most_bytes)
+        status: int = read_records(raw, state[BATCH_END], state, messages, data, most_bytes, keyed)
         if status != ENDED:
             return status
         close_batch(state)

@@ -31,9 +31,7 @@ def warm_up(new_machine: NewMachine, partitions: int) -> None:
     messages = [*_stories(codes[0]), *crowd, _trades(codes[0])]
     for offset, lines in enumerate(messages):
         machine.apply(_batch(offset, b"\n".join([*map(orjson.dumps, lines), b"{"])))
-    rows = machine.checkpoint(len(messages))
-    raw = rows.data.tobytes()
-    new_machine(0).restore((raw[start:middle], raw[middle:end]) for start, middle, end in rows.spans.tolist())
+    new_machine(0).restore([machine.checkpoint(len(messages))])
 
 
 def _codes(partitions: int) -> list[str]:

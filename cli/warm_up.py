@@ -25,10 +25,7 @@ def warm_up() -> str:
     for offset, lines in enumerate(_messages()):
         value = b"\n".join(orjson.dumps(line) for line in lines)
         machine.apply(batch_of([Message(0, offset, _START_MS + 1000 * offset + 500, value)]))
-    saved = machine.checkpoint(len(_messages()))
-    raw, spans = saved.data.tobytes(), saved.spans.tolist()
-    again = Machine(0, 1, policy)
-    again.restore((raw[start:middle], raw[middle:end]) for start, middle, end in spans)
+    Machine(0, 1, policy).restore([machine.checkpoint(len(_messages()))])
     check_lines(
         b"\n".join(orjson.dumps(line) for lines in _messages() for line in lines), 1, Sender(0, -1), _START_MS, 1
     )

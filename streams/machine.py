@@ -15,8 +15,8 @@ All state lies in the arrays of ``streams.layout``; ``checkpoint`` hands out the
 them back. Kernels cannot allocate: where a pool is short they stop between two steps, and the machine grows it.
 """
 
+from collections import deque
 from collections.abc import Iterable
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ from streams.partition_row import PARTITION_KEY, PartitionRow
 from streams.policies import with_policy
 from streams.pools import ENOUGH, SHORT_EFFECTS
 from streams.render import CHANGE_ROOM, alerts_room, render_alerts, render_changes
+from streams.saved_rows import OF_CODE, OF_PARTITION, OF_SUPPLY, copied, kinds_of, some_of
 from streams.state import State
 from streams.steps import DONE, SHORT, apply_records, evaluate_policy
 from streams.supply_rows import (
@@ -48,10 +49,6 @@ from streams.supply_rows import (
 )
 
 Indexes = npt.NDArray[np.int32]
-Pairs = list[tuple[bytes, bytes]]
-
-RESTORE_BYTES: Final = 8 << 20
-"""Rows are read back in portions of about this size."""
 
 
 class Machine:
@@ -182,7 +179,7 @@ class Machine:
         data[end : spans[-1, 2]] = np.frombuffer(PARTITION_KEY + own, np.uint8)
         return data, spans
 
-    def restore(self, pairs: Iterable[tuple[bytes, bytes]]) -> int | None:
+    def restore(self, blocks: Iterable[StateRows]) -> int | None:
         """Takes the rows of the partition's state topic, from its start, older versions and repeats among them.
 
         Rows count once the partition row behind them is there: it ends a checkpoint. Of each row the latest version is
@@ -190,28 +187,29 @@ class Machine:
         Returns the offset of ``feeds`` to go on from, or None if no checkpoint was ever finished.
         """
         best: PartitionRow | None = None
-        waiting: Pairs = []
-        ready: Pairs = []
-        ahead: Pairs = []
-        size = 0
-        for key, value in pairs:
-            if key != PARTITION_KEY:
-                waiting.append((key, value))
-                size += len(key) + len(value)
-                continue
-            ready += waiting
-            waiting = []
-            own = PartitionRow.from_bytes(value)
-            if best is None or own.next_offset >= best.next_offset:
-                best = own
-            if size > RESTORE_BYTES:
-                ahead += self._read(ready, best.next_offset, only_lost=False)
-                ready, size = [], 0
+        waiting: deque[StateRows] = deque()
+        ahead: list[StateRows] = []
+        for block in blocks:
+            kinds = kinds_of(block)
+            own_rows = np.flatnonzero(kinds == OF_PARTITION)
+            for start, end in block.spans[own_rows, 1:].tolist():
+                own = PartitionRow.from_bytes(block.data[start:end].tobytes())
+                if best is None or own.next_offset >= best.next_offset:
+                    best = own
+            finished = int(own_rows[-1]) + 1 if own_rows.size else 0
+            if finished and best is not None:
+                waiting.append(some_of(block, kinds[:finished] != OF_PARTITION))
+                while waiting:
+                    ahead += self._read(waiting.popleft(), best.next_offset, only_lost=False)
+            if finished < len(block.spans):
+                waiting.append(StateRows(block.data, block.spans[finished:]))
         if best is None:
             return None
-        ahead = self._read(ahead + ready, best.next_offset, only_lost=False) + waiting
-        self._read([pair for pair in ahead if b"/" not in pair[0]], best.next_offset, only_lost=True)
-        self._read([pair for pair in ahead if b"/" in pair[0]], best.next_offset, only_lost=True)
+        ahead = [late for rows in ahead for late in self._read(rows, best.next_offset, only_lost=False)]
+        ahead += waiting
+        for kind in (OF_CODE, OF_SUPPLY):
+            for rows in ahead:
+                self._read(some_of(rows, kinds_of(rows) == kind), best.next_offset, only_lost=True)
         self._resume(best)
         return best.next_offset
 
@@ -230,26 +228,20 @@ class Machine:
         rebuild(self._state)
         count_open(self._state)
 
-    def _read(self, pairs: Pairs, limit: int, *, only_lost: bool) -> Pairs:
+    def _read(self, rows: StateRows, limit: int, *, only_lost: bool) -> list[StateRows]:
         """Takes rows; returns those that are applied from offset ``limit`` on, and were not taken.
 
         ``only_lost``: of these, take what would be lost otherwise.
         """
-        if not pairs:
-            return []
-        data = np.frombuffer(b"".join(part for pair in pairs for part in pair), np.uint8)
-        ends = np.cumsum(np.array([(len(key), len(value)) for key, value in pairs], np.int64)).reshape(-1, 2)
-        spans = np.empty((len(pairs), 3), np.int64)
-        spans[:, 1:] = ends
-        spans[0, 0], spans[1:, 0] = 0, ends[:-1, 1]
-        self._state = self._state.replace(data=data)
-        left = octets(len(pairs))
+        count = len(rows.spans)
+        self._state = self._state.replace(data=rows.data)
+        left = octets(count)
         start = 0
-        while start < len(pairs):
+        while start < count:
             raw, scratch_raw = raw_of(self._state), raw_of(self._scratch)
-            start = read_rows(self._state, raw, self._scratch, scratch_raw, spans, start, limit, only_lost, left)
+            start = read_rows(self._state, raw, self._scratch, scratch_raw, rows.spans, start, limit, only_lost, left)
             self._make_room(None)
-        return [pairs[i] for i in np.flatnonzero(left).tolist()]
+        return [copied(some_of(rows, left == 1))] if left.any() else []
 
     def listings(self, province: int) -> list[Listed]:
         """Returns the listings of a province (an index)."""

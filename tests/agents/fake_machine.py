@@ -12,6 +12,11 @@ from schemas.columns import BANDS, EVENT, KINDS, RECORD_TYPES
 OWN = b"\x00partition"
 
 
+def pairs_of(rows: StateRows) -> list[tuple[bytes, bytes]]:
+    raw = rows.data.tobytes()
+    return [(raw[start:middle], raw[middle:end]) for start, middle, end in rows.spans.tolist()]
+
+
 class FakeMachine:
     """Keeps count and sum by code. A line ``{"code":"C1","add":3}`` gives an alert; one that is no JSON is dead."""
 
@@ -70,9 +75,9 @@ class FakeMachine:
             data += key + value
         return StateRows(np.frombuffer(data, np.uint8), np.array(spans, np.int64).reshape(-1, 3))
 
-    def restore(self, pairs: Iterable[tuple[bytes, bytes]]) -> int | None:
+    def restore(self, blocks: Iterable[StateRows]) -> int | None:
         next_offset = None
-        for key, value in pairs:
+        for key, value in (pair for block in blocks for pair in pairs_of(block)):
             if key == OWN:
                 offset, clock_ms = orjson.loads(value)
                 next_offset = max(offset, next_offset or 0)

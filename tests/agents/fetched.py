@@ -22,6 +22,7 @@ def record_batch(
     transactional: bool = False,
     producer_id: int = -1,
     headers: list[tuple[str, bytes]] | None = None,
+    keys: list[bytes | None] | None = None,
 ) -> bytes:
     """Returns the bytes of a record batch whose first message has offset ``base_offset``."""
     builder = DefaultRecordBatchBuilder(
@@ -29,7 +30,7 @@ def record_batch(
         producer_epoch=0 if producer_id >= 0 else -1, base_sequence=0, batch_size=1 << 24,
     )  # fmt: skip
     for number, value in enumerate(values):
-        builder.append(number, timestamp_ms + number, b"key", value, headers or [])
+        builder.append(number, timestamp_ms + number, keys[number] if keys else b"key", value, headers or [])
     raw = bytearray(builder.build())
     raw[0:8] = base_offset.to_bytes(8, "big")  # the checksum does not cover it: brokers write it
     return bytes(raw)

@@ -40,7 +40,7 @@ class World:
 
     def __init__(self) -> None:
         self.happened: list[Any] = []
-        self.rows: dict[int, list[tuple[bytes, bytes]]] = {}
+        self.rows: dict[int, list[StateRows]] = {}
         self.owned = True
         self.alerts_gate = asyncio.Event()
         self.alerts_gate.set()
@@ -65,10 +65,7 @@ class World:
 
     async def write(self, partition: int, rows: StateRows) -> None:
         await self.state_gate.wait()
-        raw = rows.data.tobytes()
-        self.rows.setdefault(partition, []).extend(
-            (raw[start:middle], raw[middle:end]) for start, middle, end in rows.spans.tolist()
-        )
+        self.rows.setdefault(partition, []).append(rows)
         self.happened.append((STATE.name, len(rows.spans)))
 
     async def restore(self, partition: int, machine: MachineLike) -> int | None:

@@ -9,11 +9,11 @@ from typing import Any
 import aiokafka.errors
 import pytest
 
-from agents import state_topic
+from agents import record_batches, state_topic
 from agents.state_topic import KafkaStateStore
 from config.settings import Settings
 from config.topics import STATE
-from schemas.batches import Batch
+from schemas.batches import Batch, StateRows
 from tests.agents.fake_machine import FakeMachine
 
 
@@ -96,7 +96,11 @@ def machine_with(counts: Iterable[tuple[bytes, int]]) -> FakeMachine:
 
 @pytest.fixture
 def read_from(monkeypatch: pytest.MonkeyPatch) -> Callable[[Reader], None]:
-    return lambda reader: monkeypatch.setattr(state_topic, "new_reader", lambda _settings: reader)
+    def use(reader: Reader) -> None:
+        monkeypatch.setattr(record_batches, "missing", lambda: ["Fetcher"])
+        monkeypatch.setattr(state_topic, "new_reader", lambda _settings, _fetch_bytes: reader)
+
+    return use
 
 
 def store(broker: Any = None) -> KafkaStateStore:
@@ -145,10 +149,10 @@ def test_more_batches_than_fit_wait_for_the_machine(read_from: Callable[[Reader]
     seen: list[int] = []
 
     class Slow(FakeMachine):
-        def restore(self, pairs: Iterable[tuple[bytes, bytes]]) -> int | None:
+        def restore(self, blocks: Iterable[StateRows]) -> int | None:
             threading.Event().wait(0.2)
             seen.append(reader.at)
-            return super().restore(pairs)
+            return super().restore(blocks)
 
     slow = Slow(3)
     assert asyncio.run(store().restore(3, slow)) is None
@@ -162,9 +166,9 @@ def test_a_fault_amid_a_restore_is_raised_and_ends_the_thread(read_from: Callabl
     ended = threading.Event()
 
     class Watched(FakeMachine):
-        def restore(self, pairs: Iterable[tuple[bytes, bytes]]) -> int | None:
+        def restore(self, blocks: Iterable[StateRows]) -> int | None:
             try:
-                return super().restore(pairs)
+                return super().restore(blocks)
             finally:
                 ended.set()
 
@@ -178,7 +182,7 @@ def test_a_fault_of_the_machine_is_raised(read_from: Callable[[Reader], None]) -
     read_from(Reader([_rows()], 2))
 
     class Broken(FakeMachine):
-        def restore(self, pairs: Iterable[tuple[bytes, bytes]]) -> int | None:
+        def restore(self, blocks: Iterable[StateRows]) -> int | None:
             raise ValueError("a row of another version")
 
         def apply(self, batch: Batch) -> Any:

@@ -16,7 +16,7 @@ from config.topics import ALERTS, DEAD_LETTERS, STATE
 from schemas.batches import Effects
 from tests.agents.fake_machine import FakeMachine
 from tests.simulation.loop import SimLoop
-from tests.simulation.world import FeedMessage, Log, SimWorker, batch_of
+from tests.simulation.world import FeedMessage, Log, SimWorker, batch_of, saved_rows
 
 PARTITIONS = 2
 SEEDS = int(os.environ.get("PRICELINK_SIMULATION_SEEDS", "300"))
@@ -185,7 +185,7 @@ def test_seed(seed: int) -> None:
 
         recovered = FakeMachine(number)
         rows = world.log.topics.get((STATE.name, number), [])
-        assert recovered.restore([(key or b"", value) for key, value, _ in rows]) == len(world.log.feeds[number])
+        assert recovered.restore(saved_rows(rows)) == len(world.log.feeds[number])
         assert recovered.rows == world.reference[number].rows
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ from agents.in_flight import InFlight
 from agents.machines import MachineLike
 from agents.outgoing import Message, Parts
 from agents.record_batches import Chunk
+from agents.record_rows import rows_of
 from agents.sinks import Sinks
 from agents.state_topic import KafkaStateStore
 from config.settings import Settings
 from config.topics import ALERTS, FEEDS, STATE
-from schemas.batches import Batch, Effects
+from schemas.batches import Batch, Effects, StateRows
 from schemas.columns import MESSAGE
 from tests.agents.fake_machine import OWN, FakeMachine
 from tests.simulation.loop import SimLoop
@@ -95,6 +97,11 @@ class SimWriter:
             arrived.set_result(None)
 
 
+def saved_rows(messages: list[Message]) -> list[StateRows]:
+    """Returns messages of the state topic as blocks of a row each."""
+    return [rows_of([SimpleNamespace(key=key, value=value)]) for key, value, _ in messages]
+
+
 class SimStore(KafkaStateStore):
     """Writes as in production; reads the log's list."""
 
@@ -104,7 +111,7 @@ class SimStore(KafkaStateStore):
 
     async def restore(self, partition: int, machine: MachineLike) -> int | None:
         await self._log.delay()
-        rows = [(key or b"", value) for key, value, _ in self._log.topics.get((STATE.name, partition), [])]
+        rows = saved_rows(self._log.topics.get((STATE.name, partition), []))
         if self._log.rng.random() < 0.3:
             self._log.rng.shuffle(rows)
         await self._log.delay()

@@ -49,7 +49,5 @@ def test_listings_of_a_province_and_retired_codes() -> None:
 
 def again(machine: Machine) -> Machine:
     restored = Machine(0, 1, policy_of({}))
-    rows = machine.checkpoint(1)
-    raw = rows.data.tobytes()
-    restored.restore((raw[start:middle], raw[middle:end]) for start, middle, end in rows.spans.tolist())
+    restored.restore([machine.checkpoint(1)])
     return restored

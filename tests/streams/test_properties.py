@@ -25,6 +25,7 @@ from tests.streams.logs import (
     Outputs,
     Pairs,
     batch_of,
+    blocks_of,
     by_code,
     cut,
     of_partition,
@@ -284,7 +285,9 @@ def test_a_machine_goes_on_from_any_checkpoint(seed: int) -> None:
         applied, saved, outputs = checkpoints(this, partition, rng)
         for number in range(len(saved) + 1):
             machine = this.machine(partition)
-            restored = machine.restore(pair for pairs in saved[:number] for pair in pairs)
+            restored = machine.restore(
+                blocks_of((pair for pairs in saved[:number] for pair in pairs), rng.randint(1, 40))
+            )
             assert restored == (log[applied[number] - 1].offset + 1 if number else None)
             assert outputs[number] + run(machine, rest(log, restored)) == this.outputs[partition]
             this.check_end(partition, machine)
@@ -301,7 +304,7 @@ def test_a_restored_machine_is_the_one_that_was_saved(seed: int) -> None:
         end = log[-1].offset + 1
         pairs = pairs_of(machine.checkpoint(end))
         again = this.machine(partition)
-        assert again.restore(pairs) == end
+        assert again.restore(blocks_of(pairs)) == end
         assert again.policy == machine.policy
         this.check_end(partition, again)
         assert pairs_of(again.checkpoint(end)) == [pairs[-1]], "nothing changed since"
@@ -319,7 +322,9 @@ def test_a_checkpoint_that_was_never_finished_is_ignored(seed: int) -> None:
         number = rng.randrange(len(saved))
         torn = saved[number][: rng.randrange(len(saved[number]))]
         machine = this.machine(partition)
-        restored = machine.restore([pair for pairs in saved[:number] for pair in pairs] + torn)
+        restored = machine.restore(
+            blocks_of([pair for pairs in saved[:number] for pair in pairs] + torn, rng.randint(1, 40))
+        )
         assert restored == (log[applied[number] - 1].offset + 1 if number else None)
         assert outputs[number] + run(machine, rest(log, restored)) == this.outputs[partition]
         this.check_end(partition, machine)
@@ -344,7 +349,7 @@ def test_a_torn_checkpoint_does_no_harm_where_older_rows_were_compacted_away(see
         kept = {key: value for pairs in saved[:number] for key, value in pairs if key not in lost}
         own = kept.pop(PARTITION_KEY)
         machine = this.machine(partition)
-        restored = machine.restore([*kept.items(), (PARTITION_KEY, own), *torn])
+        restored = machine.restore(blocks_of([*kept.items(), (PARTITION_KEY, own), *torn], rng.randint(1, 40)))
         got = by_code(outputs[number].alerts + run(machine, rest(log, restored)).alerts)
         wanted = by_code(this.outputs[partition].alerts)
         sent = by_code(outputs[number + 1].alerts)
@@ -371,13 +376,16 @@ def test_older_versions_and_repeats_do_no_harm(seed: int) -> None:
         topic = [pair for pairs in saved for pair in pairs]
         again = [topic[: rng.randrange(len(topic) + 1)], saved[0], saved[-1]]  # a writer that repeats what was there
         machine = this.machine(partition)
-        assert machine.restore(topic + [pair for part in again for pair in part]) == log[-1].offset + 1
+        assert (
+            machine.restore(blocks_of(topic + [pair for part in again for pair in part], rng.randint(1, 40)))
+            == log[-1].offset + 1
+        )
         this.check_end(partition, machine)
         latest = dict(topic)
         compacted = [pair for pair in latest.items() if pair[0] != PARTITION_KEY]
         rng.shuffle(compacted)
         machine = this.machine(partition)
-        machine.restore([*compacted, (PARTITION_KEY, latest[PARTITION_KEY])])
+        machine.restore(blocks_of([*compacted, (PARTITION_KEY, latest[PARTITION_KEY])]))
         this.check_end(partition, machine)
 
 
@@ -394,7 +402,7 @@ def test_a_state_topic_without_a_finished_checkpoint_is_an_empty_one() -> None:
     run(machine, this.logs[0])
     pairs = pairs_of(machine.checkpoint(9))
     again = this.machine(0)
-    assert again.restore(pairs[:-1]) is None
+    assert again.restore(blocks_of(pairs[:-1])) is None
     assert again.rows() == {}
     assert run(again, this.logs[0]) == this.outputs[0]
 

@@ -4,7 +4,7 @@ import pytest
 
 from streams.machine import Machine
 from streams.partition_row import PARTITION_KEY
-from tests.streams.logs import Pairs, pairs_of, policy_of, run
+from tests.streams.logs import Pairs, blocks_of, pairs_of, policy_of, run
 from tests.streams.timeline import CODE, DAY, OTHER_CODE, SECOND, Timeline
 
 
@@ -16,7 +16,7 @@ def saved(log: Timeline) -> Pairs:
 def restarted(*pairs: tuple[bytes, bytes]) -> Machine:
     """Returns a machine that took up rows."""
     machine = Machine(0, 1, policy_of({}))
-    machine.restore(pairs)
+    machine.restore(blocks_of(pairs))
     return machine
 
 
@@ -60,7 +60,7 @@ def test_the_files_policy_holds_after_a_restart_if_no_record_came() -> None:
     log = Timeline()
     log.quotes(p32=1000)
     machine = Machine(0, 1, policy_of({"default": {"bands": {"red": 1000}}}))
-    machine.restore(saved(log))
+    machine.restore(blocks_of(saved(log)))
     log.quote("37", 1100)
     (alert,) = run(machine, log.messages[-1:]).alerts
     assert b'"band":"red"' in alert
@@ -123,7 +123,7 @@ def test_an_older_checkpoint_that_comes_late_turns_nothing_back() -> None:
     log.quote("37", 1000)
     second = saved(log)
     machine = Machine(0, 1, policy_of({}))
-    assert machine.restore([*first, *second, *first]) == log.position[0] + 1
+    assert machine.restore(blocks_of([*first, *second, *first])) == log.position[0] + 1
     assert machine.clock_ms == log.machine.clock_ms
     assert machine.rows() == log.machine.rows()
 

@@ -4,7 +4,7 @@ from streams.machine import Machine
 from streams.pools import ALERTS_PER_STEP
 from tests.naive import Message
 from tests.naive_records import PROVINCES
-from tests.streams.logs import pairs_of, policy_of, run
+from tests.streams.logs import policy_of, run
 from tests.streams.timeline import CODE, DAY, START_MS, SUPPLIER, Record, Timeline, encoded, quote
 
 MANY = 700
@@ -22,9 +22,8 @@ def message(offset: int, *records: Record) -> Message:
 
 def restored(machine: Machine) -> Machine:
     """Returns another machine that took up the state of one."""
-    pairs = pairs_of(machine.checkpoint(2))
     again = Machine(machine.partition, machine.partitions, machine.policy)
-    assert again.restore(pairs) == 2
+    assert again.restore([machine.checkpoint(2)]) == 2
     return again
 
 
