@@ -9,7 +9,7 @@ the transport it derives from:
 - a seek or a revocation forgets what is in flight, and acks count until the last commit before a revocation;
 - a commit that failed is tried again;
 - where to start after an assignment may come from elsewhere than the group's committed offsets (``find_positions``);
-- the broker answers a fetch that finds nothing after ``fetch_wait_ms``, not after 1.5 s.
+- the broker answers a fetch that finds nothing after ``fetch_wait_ms``, or less while records come, not after 1.5 s.
 
 It uses private attributes of faust and aiokafka, which are pinned to the letter for this; ``missing_attributes`` tests
 them when the transport starts. Where one of aiokafka's is gone, ``getmany`` takes over, and a warning says so once.
@@ -41,6 +41,9 @@ SCHEME: Final = "batch+kafka"
 FindPositions = Callable[[set[TP], int], Awaitable[Mapping[TP, int]]]
 """Takes the assigned partitions and the generation, returns where to start; the others start where committed."""
 
+_BUSY_S: Final = 0.5
+"""For so long after a chunk more of them are expected."""
+
 _log = structlog.get_logger("transport")
 
 
@@ -60,6 +63,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def __post_init__(self) -> None:
         """Chooses how to read, once."""
         super().__post_init__()
+        self._busy_until = 0.0
         absent = record_batches.missing()
         self._public_only = bool(absent)
         if not absent:
@@ -125,7 +129,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                     self._take_chunk(consumer, fetcher, partition, chunks)
                 elif not fetcher._subscriptions.is_assigned(partition):
                     del fetcher._records[partition]
-            remaining = deadline - self.thread_loop.time()
+            now = self.thread_loop.time()
+            self._set_wait(fetcher, now, came=bool(chunks))
+            remaining = deadline - now
             if chunks or remaining <= 0 or fetcher._closed:
                 return chunks
             waiter = fetcher._create_fetch_waiter()
@@ -134,6 +140,14 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 waiter.result()  # raises what the coordinator ran into
             else:
                 waiter.cancel()
+
+    def _set_wait(self, fetcher: Any, now: float, *, came: bool) -> None:
+        """While records come the broker shall not hold a fetch for long: see ``Settings.fetch_wait_ms``."""
+        settings = self._settings
+        if came:
+            self._busy_until = now + _BUSY_S
+        busy = now < self._busy_until
+        fetcher._fetch_max_wait_ms = settings.busy_fetch_wait_ms if busy else settings.fetch_wait_ms
 
     def _take_chunk(self, consumer: Any, fetcher: Any, partition: Any, chunks: dict[TP, list[Chunk]]) -> None:
         result = fetcher._records[partition]

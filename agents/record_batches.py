@@ -104,7 +104,10 @@ def missing() -> list[str]:
             aiokafka_fetcher.PartitionRecords.__init__,
             ("next_fetch_offset", "_records_iterator", "_records", "_aborted_transactions", "_check_crcs"),
         ),
-        (aiokafka_fetcher.Fetcher.__init__, ("_records", "_wait_consume_future", "_subscriptions", "_closed")),
+        (
+            aiokafka_fetcher.Fetcher.__init__,
+            ("_records", "_wait_consume_future", "_subscriptions", "_closed", "_fetch_max_wait_ms"),
+        ),
         (aiokafka_fetcher.Fetcher._proc_fetch_request, ("MemoryRecords", "PartitionRecords", "FetchResult")),
     )
     for function, names in codes:

@@ -43,7 +43,10 @@ class Settings(BaseSettings):
     policy_file: Path = _DEFAULT_POLICY
     """Holds until a partition's first ``policy`` record (SPEC §3)."""
     fetch_wait_ms: int = Field(default=20, ge=1, le=1000)
-    """How long the broker holds a fetch that finds nothing; it answers at once when something comes."""
+    """How long the broker holds a fetch that finds nothing. Kafka answers at once when something comes of a partition
+    that the fetch names; of one whose last chunk was still in hand then, only the next fetch brings more."""
+    busy_fetch_wait_ms: int = Field(default=4, ge=1, le=1000)
+    """The same while records come."""
     chunk_records: int = Field(default=20_000, ge=1)
     """At most so many messages are one event of the stream."""
     chunk_bytes: int = Field(default=4_000_000, ge=1)
