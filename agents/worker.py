@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,8 @@ _log = structlog.get_logger("worker")
 
 _SMALL_BYTES: Final = 64_000
 """A batch below this is applied at once; a thread would cost more than it overlaps."""
+_SWITCH_S: Final = 0.0005
+"""Consumer and stream are two threads: by default one may keep the other waiting for 5 ms."""
 _END_OFFSETS_S: Final = 5.0
 _STATUS_S: Final = 1.0
 
@@ -38,6 +41,7 @@ _STATUS_S: Final = 1.0
 def run(settings: Settings, new_machine: NewMachine | None = None) -> int:
     """Runs a worker until SIGTERM or SIGINT; returns its exit code (``agents.exits``)."""
     logs.set_up(settings, "worker")
+    sys.setswitchinterval(_SWITCH_S)
     return exit_code(partial(_run, settings, new_machine))
 
 

@@ -166,7 +166,7 @@ async def _read(settings: Settings, topics: tuple[str, ...], pipe: Connection) -
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        fetch_max_wait_ms=10,  # the embedded broker answers a fetch that finds nothing only when its wait is over
+        fetch_max_wait_ms=2,  # the embedded broker answers a fetch that finds nothing only when its wait is over
         max_partition_fetch_bytes=4_000_000,
         **settings.security,
     )
