@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import sys
 import time
 from collections.abc import Mapping
@@ -101,6 +102,8 @@ class Worker:
         await asyncio.get_running_loop().run_in_executor(
             self._threads, warm_up, self._new_machine, self._settings.partitions
         )
+        gc.collect()
+        gc.freeze()  # the million objects of the imports: a full collection would hold up the stream for 0.1 s
         await self._producer.start()
         self._watchdog.start()
         self._tasks.spawn(self._watch())
