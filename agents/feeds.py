@@ -67,7 +67,7 @@ class Observer(Protocol):
     def checkpointed(self, partition: int, next_offset: int, rows: int, seconds: float) -> None:
         """A checkpoint is written."""
 
-    def restored(self, partition: int, machine: MachineLike, next_offset: int | None, seconds: float) -> None:
+    def restored(self, partition: int, machine: MachineLike, next_offset: int, seconds: float) -> None:
         """A partition was assigned and its state is here."""
 
     def lost(self, partition: int) -> None:
@@ -139,6 +139,7 @@ class Feeds:
         self.abandon(set(self._owned))
         self._assignment += 1
         assignment = self._assignment
+        began = self._clock()
         restored = await asyncio.gather(*(self._restore(number, generation) for number in sorted(earliest)))
         if assignment != self._assignment:
             return {}  # taken away, or assigned anew, meanwhile
@@ -148,16 +149,16 @@ class Feeds:
                 _log.error("feeds start later than the state", partition=owned.number,
                            state_offset=owned.position, feeds_offset=earliest[owned.number])  # fmt: skip
                 owned.position = earliest[owned.number]
+        took_s = self._clock() - began
         for owned in restored:
             self._owned[owned.number] = owned
+            self._observer.restored(owned.number, owned.machine, owned.position, took_s)
             self._spawn(self._checkpoints(owned))
         return {owned.number: owned.position for owned in restored}
 
     async def _restore(self, number: int, generation: int) -> Owned:
-        began = self._clock()
         machine = self._new_machine(number)
         next_offset = await self._store.restore(number, machine)
-        self._observer.restored(number, machine, next_offset, self._clock() - began)
         return Owned(number, generation, machine, next_offset or 0)
 
     async def process(self, chunk: Chunk, generation: int, ack: Ack) -> None:

@@ -117,10 +117,10 @@ class Metrics:
             progress.checkpoint_at = time.monotonic()
             progress.checkpoint_rows = rows
 
-    def restored(self, partition: int, machine: MachineLike, next_offset: int | None, seconds: float) -> None:
+    def restored(self, partition: int, machine: MachineLike, next_offset: int, seconds: float) -> None:
         """Takes up a partition."""
         self.restore_s = seconds
-        self.partitions[partition] = PartitionProgress(machine, next_offset or 0, next_offset or 0)
+        self.partitions[partition] = PartitionProgress(machine, next_offset, next_offset)
 
     def lost(self, partition: int) -> None:
         """Lets go of a partition."""

@@ -13,14 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import aiokafka
 import redis
 
 from agents.embedded import start_broker, start_redis
+from agents.real_kafka import RealKafka
 from agents.topics import apply as apply_topics
-from config.settings import Settings
+from config.settings import BrokerKind, Settings
 from config.topics import ALERTS, DEAD_LETTERS, FEEDS, PRICE_CHANGES, STATE
 from load_tests.expected import Outputs
 
@@ -34,9 +35,38 @@ class BenchFault(RuntimeError):
     """A measurement that cannot be made, or whose result cannot be trusted."""
 
 
+OWN_KAFKA: Final = "auto"
+"""Instead of an address: a Kafka that is started for the measurement (``agents.real_kafka``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where it all happens. ``pid``: of a broker of our own; one given by its address has none."""
+
+    kind: BrokerKind
+    bootstrap: str
+    pid: int | None
+
+
 @contextlib.contextmanager
-def surroundings(kafka: str | None, partitions: int, policy: bytes) -> Iterator[Settings]:
-    """Starts Redis and, without ``kafka``, an embedded broker; creates the topics; yields the settings.
+def own_broker(kafka: str | None, folder: Path) -> Iterator[Broker]:
+    """Yields the Kafka of this address, one that is started with its data in ``folder`` (``auto``), or the embedded one."""
+    if kafka is None:
+        child = start_broker()
+        try:
+            yield Broker("embedded", f"127.0.0.1:{child.port}", child.process.pid)
+        finally:
+            child.stop()
+    elif kafka == OWN_KAFKA:
+        with RealKafka(folder / "kafka") as started:
+            yield Broker("kafka", started.bootstrap, started.pid)
+    else:
+        yield Broker("kafka", kafka, None)
+
+
+@contextlib.contextmanager
+def surroundings(kafka: str | Broker | None, partitions: int, policy: bytes) -> Iterator[Settings]:
+    """Starts Redis and, unless one is given, a broker (see ``own_broker``); creates the topics; yields the settings.
 
     A Kafka given must not have our topics: they are dropped at the end.
     """
@@ -46,18 +76,16 @@ def surroundings(kafka: str | None, partitions: int, policy: bytes) -> Iterator[
         policy_file.write_bytes(policy)
         own_redis = start_redis()
         stack.callback(own_redis.stop)
-        if kafka is None:
-            broker = start_broker()
-            stack.callback(broker.stop)
+        broker = kafka if isinstance(kafka, Broker) else stack.enter_context(own_broker(kafka, scratch))
         settings = Settings(
-            broker_kind="kafka" if kafka else "embedded",
-            bootstrap=kafka or f"127.0.0.1:{broker.port}",
+            broker_kind=broker.kind,
+            bootstrap=broker.bootstrap,
             redis_url=f"redis://127.0.0.1:{own_redis.port}/0",
             partitions=partitions,
             instance="bench",
             policy_file=policy_file,
         )
-        if kafka:
+        if broker.pid is None:
             _refuse_old_topics(settings)
             stack.callback(_drop_topics, settings)
         apply_topics(settings)
@@ -182,19 +210,19 @@ def usage(pid: int) -> Usage:
     return Usage((int(fields[11]) + int(fields[12])) / _CLOCK_TICKS, peak_kb / 1024)
 
 
-class Worker:
-    """A worker process with its log in a file; a context manager that leaves nothing behind."""
+class Process:
+    """``pricelink COMMAND`` as a process, its log in a file; a context manager that leaves nothing behind."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._log = tempfile.NamedTemporaryFile(prefix="pricelink-worker-", suffix=".log", delete=False)  # noqa: SIM115
+    def __init__(self, settings: Settings, command: str) -> None:
+        self.settings = settings
+        self._command = command
+        self._log = tempfile.NamedTemporaryFile(prefix="pricelink-load-", suffix=".log", delete=False)  # noqa: SIM115
         environment = os.environ | settings.environment() | {"PRICELINK_LOG_FORMAT": "json"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cli", "worker"], cwd=PROJECT, env=environment, stdout=self._log, stderr=self._log
+            [sys.executable, "-m", "cli", command], cwd=PROJECT, env=environment, stdout=self._log, stderr=self._log
         )
-        self._redis = redis.Redis.from_url(settings.redis_url)
 
-    def __enter__(self) -> "Worker":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_fault: object) -> None:
@@ -203,18 +231,15 @@ class Worker:
             self.process.wait()
         Path(self._log.name).unlink(missing_ok=True)
 
-    def wait_for_records(self, records: int, timeout_s: float) -> None:
-        """Waits until the worker says that it has applied so many records; raises BenchFault."""
-        deadline = time.monotonic() + timeout_s
-        done = 0
-        while done < records:
-            if self.process.poll() is not None:
-                raise BenchFault(f"the worker ended with {self.process.returncode}:\n{self.said()}")
-            if time.monotonic() > deadline:
-                raise BenchFault(f"{done:,} of {records:,} records after {timeout_s:.0f} s:\n{self.said()}")
-            time.sleep(0.2)
-            raw = self._redis.get(f"pl:worker:{self._settings.instance}")
-            done = json.loads(raw)["records_total"] if raw else 0
+    @property
+    def pid(self) -> int:
+        """Returns the process's number."""
+        return self.process.pid
+
+    def check(self) -> None:
+        """Raises BenchFault if it has ended."""
+        if self.process.poll() is not None:
+            raise BenchFault(f"the {self._command} ended with {self.process.returncode}:\n{self.said()}")
 
     def stop(self) -> float:
         """Asks it to end, as a supervisor would; returns how long it took. Raises BenchFault if it was not clean."""
@@ -223,32 +248,56 @@ class Worker:
         try:
             code = self.process.wait(30)
         except subprocess.TimeoutExpired as fault:
-            raise BenchFault(f"the worker did not end within 30 s of SIGTERM:\n{self.said()}") from fault
+            raise BenchFault(f"the {self._command} did not end within 30 s of SIGTERM:\n{self.said()}") from fault
         if code != 0:
-            raise BenchFault(f"the worker ended with {code}:\n{self.said()}")
+            raise BenchFault(f"the {self._command} ended with {code}:\n{self.said()}")
         return time.monotonic() - started
-
-    def restored_at(self) -> float:
-        """Returns when it had its partitions and began to read feeds, in seconds of the epoch."""
-        moments = [
-            datetime.fromisoformat(line["timestamp"]).timestamp()
-            for line in self._lines()
-            if line.get("event") == "restored"
-        ]
-        if not moments:
-            raise BenchFault(f"the worker never said that it was restored:\n{self.said()}")
-        return moments[-1]
 
     def said(self) -> str:
         """Returns the end of its log."""
         return Path(self._log.name).read_text(errors="replace")[-4000:]
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """Returns the lines of its log that tell of ``event``."""
+        found = []
         for line in Path(self._log.name).read_text(errors="replace").splitlines():
             with contextlib.suppress(json.JSONDecodeError):
                 item = json.loads(line)
-                if isinstance(item, dict):
-                    yield item
+                if isinstance(item, dict) and item.get("event") == event:
+                    found.append(item)
+        return found
+
+
+class Worker(Process):
+    """A worker process, and what it tells of itself through its log and Redis."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, "worker")
+        self._redis = redis.Redis.from_url(settings.redis_url)
+
+    def status(self) -> dict[str, Any]:
+        """Returns what it last wrote of itself into Redis; empty: nothing yet."""
+        raw = self._redis.get(f"pl:worker:{self.settings.instance}")
+        return json.loads(raw) if raw else {}
+
+    def wait_for_records(self, records: int, timeout_s: float) -> None:
+        """Waits until the worker says that it has applied so many records; raises BenchFault."""
+        deadline = time.monotonic() + timeout_s
+        done = 0
+        while done < records:
+            self.check()
+            if time.monotonic() > deadline:
+                raise BenchFault(f"{done:,} of {records:,} records after {timeout_s:.0f} s:\n{self.said()}")
+            time.sleep(0.2)
+            done = self.status().get("records_total", 0)
+
+    def restored(self) -> tuple[float, dict[int, int]]:
+        """Returns when it last got partitions, in seconds of the epoch, and where it reads each from; none: not yet."""
+        told = self.lines("restored")
+        if not told:
+            return 0.0, {}
+        positions = {int(partition): offset for partition, offset in told[-1]["positions"].items()}
+        return datetime.fromisoformat(told[-1]["timestamp"]).timestamp(), positions
 
 
 @dataclass(slots=True)

@@ -26,8 +26,8 @@ from agents.clients import new_reader
 from agents.embedded import free_port
 from config.settings import Settings
 from config.topics import FEEDS
-from load_tests.bench import commit, machine
 from load_tests.harness import PROJECT, surroundings, usage
+from load_tests.report import commit, machine
 
 PROVINCE: Final = "320000"
 PATH: Final = f"/v1/feeds/{PROVINCE}/records"

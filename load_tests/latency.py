@@ -56,6 +56,14 @@ class SplitLog:
                 return
             yield from ((run.partition, value) for value in messages_of(run, self._load.lines_per_message))
 
+    def rest(self) -> Iterator[tuple[int, bytes]]:
+        """Yields the messages of the refreshes, packed like the listings: (partition, value)."""
+        done = 0
+        for run in lines(self._load):
+            done += len(run.ends)
+            if done > self.listings:
+                yield from ((run.partition, value) for value in messages_of(run, self._load.lines_per_message))
+
     def tail(self) -> list[tuple[int, bytes]]:
         """Returns the single messages: (partition, value)."""
         done = 0

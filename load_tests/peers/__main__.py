@@ -14,12 +14,12 @@ from typing import Any, Final
 
 import config.jit  # noqa: F401  (before the first kernel)
 from agents.real_kafka import RealKafka
-from load_tests.bench import commit, machine
 from load_tests.core import add_load_arguments, load_of
 from load_tests.generate import Load
 from load_tests.harness import BenchFault
 from load_tests.peers.engines import ENGINES, Engine, LeftOut
 from load_tests.peers.measure import Broker, catch_up, latency
+from load_tests.report import commit, machine
 
 RESULTS: Final = Path(__file__).resolve().parent.parent / "results" / "peers.json"
 _BACK_MS: Final = 300_000

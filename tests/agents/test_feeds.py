@@ -42,6 +42,7 @@ class World:
         self.happened: list[Any] = []
         self.rows: dict[int, list[StateRows]] = {}
         self.owned = True
+        self.watched: set[int] = set()
         self.alerts_gate = asyncio.Event()
         self.alerts_gate.set()
         self.state_gate = asyncio.Event()
@@ -80,7 +81,8 @@ class World:
     def checkpointed(self, partition: int, next_offset: int, rows: int, seconds: float) -> None:
         self.happened.append(("checkpoint", next_offset))
 
-    def restored(self, partition: int, machine: MachineLike, next_offset: int | None, seconds: float) -> None: ...
+    def restored(self, partition: int, machine: MachineLike, next_offset: int, seconds: float) -> None:
+        self.watched.add(partition)
 
     def lost(self, partition: int) -> None:
         self.happened.append(("lost", partition))
@@ -268,6 +270,7 @@ def test_an_assignment_that_is_overtaken_installs_nothing() -> None:
         gate.set()
         assert await assigning == {}
         assert world.feeds.owned == {}
+        assert world.watched == set()  # else the watchdog would wait for records that go to another worker
 
     play(scene)
 

@@ -12,8 +12,9 @@ from load_tests.generate import Load, batches, lines, messages, murmur2, product
 from load_tests.latency import SplitLog
 from load_tests.real_data import convert, product_code
 from schemas import codes as exact
+from schemas import scanner
 from schemas.parser import parse_line
-from schemas.records import Reject
+from schemas.records import Record, Reject
 
 SMALL = Load(products=40, provinces=8, records=1_500, lines_per_message=7)
 
@@ -44,6 +45,28 @@ def test_every_line_is_a_valid_record_of_its_partition(market: Literal["calm", "
             assert exact.partition_of(record.code, load.partitions) == partition
             count += 1
     assert count == load.records
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_odd_lines_are_left_to_the_exact_parser(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    def noting(line: bytes) -> Record | Reject:
+        asked.append(line)
+        return parse_line(line)
+
+    monkeypatch.setattr(scanner, "parse_line", noting)
+    plain, odd = (
+        [
+            int(price)
+            for batch in batches(replace(SMALL, odd_share=of))
+            for price in scanner.scan(batch).records.price_e4
+        ]
+        for of in (0.0, share)
+    )
+    assert plain == odd
+    assert share * 0.5 * SMALL.records <= len(asked) <= share * 2 * SMALL.records
+    assert all(b"e-2," in line for line in asked)
 
 
 def test_batches_are_the_messages_with_offsets_from_zero() -> None:
