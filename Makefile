@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-kafka check format bench peers clean
+.PHONY: help setup run test test-kafka check format bench bench-all peers clean
 
 help: ## Says what there is.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,8 +45,19 @@ format: setup ## Puts the source into the shape that check wants.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup ## Throughput and latency on this machine; writes load_tests/results/latest.json.
+bench: setup ## Throughput and latency on this machine, each bar and whether it holds; writes load_tests/results/latest.json.
 	$(BIN)/python -m load_tests.bench
+
+bench-all: setup ## Every measurement, embedded broker and Kafka, for an hour or so; writes docs/performance.md's tables.
+	-$(BIN)/python -m load_tests.bench
+	-$(BIN)/python -m load_tests.bench --kafka auto
+	-$(BIN)/python -m load_tests.scaling
+	-$(BIN)/python -m load_tests.growth --end-to-end
+	-$(BIN)/python -m load_tests.delivery
+	-$(BIN)/python -m load_tests.delivery --kafka auto
+	-$(BIN)/python -m load_tests.idle
+	-$(BIN)/python -m load_tests.idle --kafka auto
+	$(BIN)/python -m load_tests.bars --docs
 
 peers: setup ## The same small task in Kafka Streams, Flink, csp, Bytewax, Faust, by hand and here, on one Kafka.
 	$(BIN)/python -m load_tests.peers

@@ -24,6 +24,8 @@ RETRY_S: Final = 1.0
 CHECK_S: Final = 3.0
 """How often the broker is asked whether it is there, and how long it may take."""
 _STALLED_S: Final = 10.0
+_FETCH_WAIT_MS: Final = 500
+"""How long Kafka holds a fetch that finds nothing; it answers at once when something comes."""
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +93,9 @@ class AlertsTopic:
         self.problem = problem
 
     async def _follow_once(self) -> None:
-        async with reader(self._settings, auto_offset_reset="earliest", fetch_max_wait_ms=500) as consumer:
+        # The embedded broker answers a fetch that finds nothing only when its wait is over, whatever comes meanwhile.
+        wait_ms = self._settings.fetch_wait_ms if self._settings.embedded else _FETCH_WAIT_MS
+        async with reader(self._settings, auto_offset_reset="earliest", fetch_max_wait_ms=wait_ms) as consumer:
             partitions = await self._partitions(consumer)
             if not partitions:
                 self._report(f"there is no topic {self.topic}; `pricelink topics apply` makes it")

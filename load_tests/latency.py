@@ -5,11 +5,13 @@ is the whole way, both clients and the broker twice.
 """
 
 import asyncio
+import contextlib
 import json
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
@@ -83,7 +85,7 @@ class SplitLog:
 def measure(settings: Settings, records: list[tuple[int, bytes]], rate: int) -> Latency:
     """Sends ``records`` at ``rate`` a second and returns how long their alerts took."""
     seen = observe(settings, records, rate)
-    return _summary(seen.sent, seen.arrivals, rate, seen.sent_per_s)
+    return summary(seen.sent, seen.arrivals, rate, seen.sent_per_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,26 +105,56 @@ def observe(
     key_of: KeyOf = no_key,
 ) -> Observed:
     """Sends ``records`` at ``rate`` a second and notes what comes out of ``topics`` from then on."""
+    seen = observe_with(settings, records, rate, {"events": partial(_reader, settings, topics)}, key_of)
+    return Observed(seen.sent, seen.arrivals["events"], seen.sent_per_s)
+
+
+Reader = Callable[[Connection], None]
+"""Says ``ready`` once it is where new events come, notes them until told to stop, and sends ``Arrivals``."""
+Arrivals = list[tuple[int, bytes]]
+"""Events with the nanosecond of the epoch at which they came."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedWith:
+    """As ``Observed``, by name of the reader."""
+
+    sent: dict[tuple[int, int], int]
+    arrivals: dict[str, Arrivals]
+    sent_per_s: float
+
+
+def observe_with(
+    settings: Settings,
+    records: list[tuple[int, bytes]],
+    rate: int,
+    readers: Mapping[str, Reader],
+    key_of: KeyOf = no_key,
+) -> ObservedWith:
+    """Sends ``records`` at ``rate`` a second; each of ``readers`` notes in a process of its own when events come."""
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    reader = context.Process(target=_reader, args=(settings, topics, theirs), daemon=True)
-    reader.start()
-    theirs.close()
-    try:
-        if not ours.poll(_READY_S):
-            raise TimeoutError("the reader of events did not get to the end of the topic")
-        ours.recv()
+    pipes: dict[str, Connection] = {}
+    with contextlib.ExitStack() as stack:
+        for name, read in readers.items():
+            pipes[name], theirs = context.Pipe()
+            process = context.Process(target=read, args=(theirs,), daemon=True)
+            process.start()
+            stack.callback(process.kill)
+            theirs.close()
+        for name, pipe in pipes.items():
+            if not pipe.poll(_READY_S):
+                raise TimeoutError(f"the reader of {name} did not get to where new ones come")
+            pipe.recv()
         sent, seconds = asyncio.run(_send(settings, records, rate, key_of))
         time.sleep(_REST_S)
-        ours.send("stop")
-        arrivals: list[tuple[int, bytes]] = ours.recv()
-    finally:
-        reader.join(5)
-        reader.kill()
-    return Observed(sent, arrivals, len(records) / seconds)
+        for pipe in pipes.values():
+            pipe.send("stop")
+        arrivals = {name: pipe.recv() for name, pipe in pipes.items()}
+    return ObservedWith(sent, arrivals, len(records) / seconds)
 
 
-def _summary(sent: dict[tuple[int, int], int], arrivals: list[tuple[int, bytes]], rate: int, reached: float) -> Latency:
+def summary(sent: dict[tuple[int, int], int], arrivals: Arrivals, rate: int, sent_per_s: float) -> Latency:
+    """Returns how long alerts took; raises ValueError where none came of the records sent."""
     warm_ns = min(sent.values()) + int(_WARM_S * 1e9)
     late_ms = []
     for received_ns, value in arrivals:
@@ -133,7 +165,7 @@ def _summary(sent: dict[tuple[int, int], int], arrivals: list[tuple[int, bytes]]
     if not late_ms:
         raise ValueError("no alert came of the records sent: nothing is measured")
     p50, p90, p99 = np.percentile(late_ms, (50, 90, 99)).round(2).tolist()
-    return Latency(rate, round(reached, 1), len(late_ms), p50, p90, p99, round(max(late_ms), 2))
+    return Latency(rate, round(sent_per_s, 1), len(late_ms), p50, p90, p99, round(max(late_ms), 2))
 
 
 async def _send(
@@ -162,6 +194,11 @@ async def _send(
     finally:
         await producer.stop()
     return {(meta.partition, meta.offset): now_ns for now_ns, meta in acked}, seconds
+
+
+def alerts_reader(settings: Settings) -> Reader:
+    """Returns what reads topic ``alerts`` with a Kafka client."""
+    return partial(_reader, settings, (ALERTS.name,))
 
 
 def _reader(settings: Settings, topics: tuple[str, ...], pipe: Connection) -> None:

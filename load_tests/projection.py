@@ -34,7 +34,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield "| question | arithmetic | answer |"
     yield "|---|---|---|"
     yield f"| slots a partition | {SLOTS:,} ÷ {PARTITIONS} | {SLOTS // PARTITIONS:,} |"
-    memory = found.get("memory", {}).get("bytes_per_slot")
+    memory = found.get("memory", {}).get("grown", {}).get("bytes_per_slot")
     if memory:
         yield f"| memory of all slots | {SLOTS:,} × {memory:.0f} bytes | {SLOTS * memory / 1e9:.1f} GB in all workers together |"
     yield f"| records/s one core of workers takes | 1 ÷ {worker_us:.2f} µs | {per_core:,.0f} |"

@@ -60,7 +60,7 @@ def test_odd_lines_are_left_to_the_exact_parser(share: float, monkeypatch: pytes
         [
             int(price)
             for batch in batches(replace(SMALL, odd_share=of))
-            for price in scanner.scan(batch).records.price_e4
+            for price in scanner.scan(batch).records["price_e4"]
         ]
         for of in (0.0, share)
     )
