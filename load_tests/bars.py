@@ -16,6 +16,8 @@ from load_tests.harness import PROJECT
 from load_tests.report import RESULTS
 
 PAGE: Final = PROJECT / "docs" / "performance.md"
+PLOT: Final = PROJECT / "docs" / "growth.svg"
+"""What ``load_tests.growth`` draws."""
 _BLOCK: Final = re.compile(r"(<!-- (\w+): [^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
 
 Results = dict[str, Any]
@@ -149,7 +151,12 @@ def write_page(page: Path = PAGE) -> None:
     from load_tests.projection import projection
 
     found = results()
-    blocks = {"bars": table(found), "projection": projection(found)}
+    plot = f"![Refreshes a second by number of products and of provinces]({PLOT.name})"
+    blocks = {
+        "bars": table(found),
+        "projection": projection(found),
+        "growth": plot if PLOT.exists() else "Not measured yet: `python -m load_tests.growth`.",
+    }
     text = page.read_text()
     page.write_text(_BLOCK.sub(lambda mark: mark[1] + blocks[mark[2]] + "\n" + mark[3], text))
 

@@ -2,7 +2,7 @@
 
 A market lists once and then refreshes for years: so the two are measured apart. Feeds are filled with the listings and
 the workers catch up and stop; feeds are filled with the rest, and new workers take up the state and catch up again. The
-clock of either part runs from when the workers have their partitions to when the last batch of events was written.
+clock of either part runs from when the workers have their partitions to when the last batch of events was written. One worker lists, however many refresh.
 """
 
 import contextlib
@@ -85,9 +85,10 @@ def catchup(load: Load, kafka: str | None, compression: str | None, workers: int
     counted = Counted()
     with _places(kafka, load.partitions) as (broker, settings):
         filled = fill(settings, counted.passing(messages(load) if traded else log.head()), compression)
-        listings = _part(settings, broker, counted, workers)
+        goes_on = load.records > listed and not traded
+        listings = _part(settings, broker, counted, 1 if goes_on else workers)
         refreshes = None
-        if load.records > listed and not traded:
+        if goes_on:
             filled = fill(settings, counted.passing(log.rest()), compression)
             refreshes = _part(settings, broker, counted, workers)
         found = read_outputs(settings)

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import config.jit  # noqa: F401  (before the first kernel)
+from load_tests.bars import PLOT
 from load_tests.bench import add_broker_argument, started_now
 from load_tests.catchup import catchup
 from load_tests.core import add_load_arguments, load_of, measure_machine
 from load_tests.generate import Load
-from load_tests.harness import PROJECT, BenchFault
+from load_tests.harness import BenchFault
 from load_tests.plot import Panel, svg
 from load_tests.report import RESULTS, heading, save, say
 
-PLOT: Final = PROJECT / "docs" / "growth.svg"
 _PROVINCES: Final = 8
 _PRODUCTS: Final = 100_000
 
