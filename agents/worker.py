@@ -25,6 +25,7 @@ from agents.state_topic import KafkaStateStore
 from agents.status import Status
 from agents.warm_up import warm_up
 from agents.watchdog import Watchdog
+from config import jit
 from config.settings import Settings
 from config.topics import FEEDS
 from schemas.batches import Effects, StateRows
@@ -94,16 +95,15 @@ class Worker:
         )
         self._app.on_partitions_revoked.connect(self._on_revoked, weak=False)
         self._closing = False
+        self._warm = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until ``stop`` is set; raises the first fault of any part."""
         port = metrics.serve(self._metrics, self._settings.metrics_host, self._settings.metrics_port)
         _log.info("metrics", url=f"http://{self._settings.metrics_host}:{port}/metrics")
-        await asyncio.get_running_loop().run_in_executor(
-            self._threads, warm_up, self._new_machine, self._settings.partitions
-        )
-        gc.collect()
-        gc.freeze()  # the million objects of the imports: a full collection would hold up the stream for 0.1 s
+        warming = self._tasks.spawn(self._warm_up())
+        if not jit.is_warm():
+            await warming  # to compile takes minutes, in which the group would hear too little of us
         await self._producer.start()
         self._watchdog.start()
         self._tasks.spawn(self._watch())
@@ -123,6 +123,14 @@ class Worker:
             self._threads.shutdown(wait=False)
         _log.info("stopped", records=self._metrics.records_total)
 
+    async def _warm_up(self) -> None:
+        """Has every kernel at hand; meanwhile we join the group."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._threads, warm_up, self._new_machine, self._settings.partitions)
+        gc.collect()
+        gc.freeze()  # the million objects of the imports: a full collection would hold up the stream for 0.1 s
+        self._warm.set()
+
     async def _handle(self, chunk: Chunk, generation: int, ack: Any) -> None:
         if not self._closing:
             await self._feeds.process(chunk, generation, ack)
@@ -139,6 +147,7 @@ class Worker:
         numbers = {tp.partition for tp in assigned}
         _log.info("assigned", partitions=sorted(numbers), generation=generation)
         found = await self._app.batches.earliest_offsets(*assigned)
+        await self._warm.wait()
         positions = await self._feeds.assign({tp.partition: offset for tp, offset in found.items()}, generation)
         _log.info("restored", positions=positions, seconds=round(self._metrics.restore_s, 3))
         return {TP(FEEDS.name, number): offset for number, offset in positions.items()}

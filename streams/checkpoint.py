@@ -22,6 +22,7 @@ from streams.pools import (
     add_code,
     extra_for,
     find_code,
+    free_block,
     free_extra,
     free_window,
     is_behind,
@@ -179,8 +180,7 @@ def forget_code(s: State, row: int) -> None:
         if extra >= 0:
             free_extra(s, extra)
     if code.listings >= 0:
-        s.listings[code.listings].extra = s.meta[0].free_listings[code.listing_room]
-        s.meta[0].free_listings[code.listing_room] = code.listings
+        free_block(s, code)
     node = code.oldest
     while node >= 0:
         newer = s.window[node].newer

@@ -1,5 +1,6 @@
 """Allocating the arrays of a State and making them larger."""
 
+import mmap
 from typing import Any, Final
 
 import numpy as np
@@ -64,11 +65,32 @@ ALERTS_KEPT: Final = 4_096 + ALERTS_PER_STEP
 """Alert rows between two renderings."""
 GROWTH: Final = 1.5
 SMALLEST: Final = 256
+MAPPED_BYTES: Final = 1 << 17
+"""From here on an array has pages of its own."""
+HUGE_BYTES: Final = 16 << 20
+"""And from here on huge ones: looking up rows at random costs less, and the last page is a small part."""
+FREE_SHARE: Final = 8
+"""Listings are packed between two batches when more than an eighth of their rows is free."""
+
+
+def zeros(shape: int | tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
+    """Returns zeroes; where they are many, in a mapping of their own.
+
+    Memory that is not touched is not taken, and all of it goes back when the array is dropped: what malloc clears or
+    keeps for later would be half as much again.
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if size < MAPPED_BYTES:
+        return np.zeros(shape, dtype)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if size >= HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(pages, np.uint8).view(dtype).reshape(shape)
 
 
 def rows_of(dtype: np.dtype[Any], size: int) -> Rows:
     """Returns zeroed rows whose fields are attributes, compiled or not. Memory that is not touched is not taken."""
-    return np.zeros(size, dtype).view(np.recarray) if dtype.names else np.zeros(size, dtype)
+    return zeros(size, dtype).view(np.recarray) if dtype.names else zeros(size, dtype)
 
 
 def octets(size: int) -> npt.NDArray[np.uint8]:
@@ -142,7 +164,7 @@ def new_state() -> State:
 
 def larger(rows: Any, used: int, size: int) -> Any:
     """Returns a copy of ``rows[:used]`` with room for ``size``, copied as bytes: numpy copies rows field by field."""
-    grown = np.zeros((size, *rows.shape[1:]), rows.dtype)
+    grown = zeros((size, *rows.shape[1:]), rows.dtype)
     count = used * rows.dtype.itemsize * (rows.size // max(len(rows), 1))
     grown.view(np.ndarray).reshape(-1).view(np.uint8)[:count] = rows.view(np.ndarray).reshape(-1).view(np.uint8)[:count]
     return grown.view(type(rows)) if isinstance(rows, np.recarray) else grown
@@ -184,12 +206,35 @@ def grow_codes(s: State) -> State:
 def grow_listings(s: State) -> State:
     """Makes room for more listings: by closing gaps where they are a quarter of the pool, else by a larger pool."""
     used = int(s.meta[0].listings)
-    live = int(s.codes[: s.meta[0].codes]["listing_room"].sum(dtype=np.int64))
-    if live + used // 4 > used:
+    if 4 * int(s.meta[0].free_rows) < used:
         return s.replace(listings=larger(s.listings, used, more(used)))
-    packed = rows_of(LISTING, more(live))
-    pack_listings(s, packed)
-    return s.replace(listings=packed)
+    return packed(s)
+
+
+def packed(s: State) -> State:
+    """Returns the state with listings that have no free blocks among them."""
+    listings = rows_of(LISTING, more(int(s.meta[0].listings) - int(s.meta[0].free_rows)))
+    pack_listings(s, listings)
+    return s.replace(listings=listings)
+
+
+def rested(s: State) -> State:
+    """Returns the state as it is kept between two batches: without the last one, and without many free listings.
+
+    Blocks become free as provinces come to list what others do: so packing costs no more than a small part of that.
+    """
+    s = s.replace(data=octets(1), records=rows_of(RECORD, 1))
+    if FREE_SHARE * int(s.meta[0].free_rows) > int(s.meta[0].listings):
+        return packed(s)
+    return s
+
+
+def scratch_state() -> State:
+    """Returns a state of a few rows, in which rows are changed before they are copied."""
+    small = {
+        name: rows_of(dtype, 1) for name, dtype in (("alerts", ALERT), ("evidence", POSITION), ("changes", CHANGE))
+    }
+    return new_state().replace(named=octets(1), **small)
 
 
 def grow_extras(s: State) -> State:

@@ -176,6 +176,7 @@ META: Final = np.dtype(
         ("free_window", "i8"),
         ("free_extra", "i8"),
         ("free_listings", "i4", (PROVINCE_COUNT + 1,)),  # by room of the block
+        ("free_rows", "i8"),  # of listings, in all free blocks
         ("dirty", "i8"),
         ("dirty_orders", "i8"),
         ("dirty_deliveries", "i8"),

@@ -28,7 +28,7 @@ from schemas.scanner import Scanned, admit, scan
 from streams.checkpoint import codes_room, raw_of, write_codes
 from streams.derived import count_open, rebuild
 from streams.effects import APPLIED, STALE
-from streams.growth import grown, new_state, octets, with_room_to_rebuild
+from streams.growth import grown, new_state, octets, rested, scratch_state, with_room_to_rebuild
 from streams.kernels import is_newer
 from streams.layout import EVENT_BYTES
 from streams.listings import Listed, listings_of, retired_of
@@ -60,7 +60,7 @@ class Machine:
         self.partitions = partitions
         self.policy = policy
         self._state = with_policy(with_policy(new_state(), policy), policy)
-        self._scratch = new_state()
+        self._scratch = scratch_state()
         self._policy_given = False
 
     @property
@@ -160,6 +160,7 @@ class Machine:
         rows = StateRows(*self._write(codes, *supply, own, keep=True))
         s.codes["saved"][codes], s.codes["dirty"][codes] = 1, 0
         meta.dirty = meta.dirty_orders = meta.dirty_deliveries = meta.dirty_contracts = 0
+        self._state = rested(s)
         return rows
 
     def _write(
@@ -227,6 +228,7 @@ class Machine:
         self._state = with_room_to_rebuild(self._state)
         rebuild(self._state)
         count_open(self._state)
+        self._state = rested(self._state)
 
     def _read(self, rows: StateRows, limit: int, *, only_lost: bool) -> list[StateRows]:
         """Takes rows; returns those that are applied from offset ``limit`` on, and were not taken.

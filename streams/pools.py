@@ -157,10 +157,20 @@ def take_block(s: State, room: int) -> int:
     block = meta.free_listings[room]
     if block >= 0:
         meta.free_listings[room] = s.listings[block].extra
+        meta.free_rows -= room
         return int64(block)
     block = meta.listings
     meta.listings += room
     return int64(block)
+
+
+@njit(cache=True)
+def free_block(s: State, code: Any) -> None:
+    """Gives a code's block of listings back; free ones are linked by ``extra``."""
+    meta = s.meta[0]
+    s.listings[code.listings].extra = meta.free_listings[code.listing_room]
+    meta.free_listings[code.listing_room] = code.listings
+    meta.free_rows += code.listing_room
 
 
 @njit(cache=True)
@@ -189,8 +199,7 @@ def grow_block(s: State, row: int) -> None:
     for i in range(code.listing_count):
         s.listings[block + i] = s.listings[code.listings + i]
     if code.listings >= 0:
-        s.listings[code.listings].extra = s.meta[0].free_listings[code.listing_room]
-        s.meta[0].free_listings[code.listing_room] = code.listings
+        free_block(s, code)
     code.listings = block
     code.listing_room = room
 
@@ -320,7 +329,7 @@ def touch_code(s: State, row: int) -> None:
         s.meta[0].dirty += 1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def pack_listings(s: State, packed: Rows) -> None:
     """Moves every block to ``packed``, one behind the other, in order of rows; free blocks are gone.
 
@@ -337,5 +346,6 @@ def pack_listings(s: State, packed: Rows) -> None:
             code.listing_room = room_for(int64(code.listing_count))
             end += code.listing_room
     meta.listings = end
+    meta.free_rows = 0
     for room in range(PROVINCE_COUNT + 1):
         meta.free_listings[room] = NONE

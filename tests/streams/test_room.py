@@ -135,3 +135,30 @@ def test_no_step_causes_more_events_than_a_step_may() -> None:
     events = log.tick(DAY)
     assert len(events) == 20 * 2 + 31 * 2 + 32
     assert len(events) <= ALERTS_PER_STEP
+
+
+def test_listings_are_packed_between_batches_once_an_eighth_is_free() -> None:
+    """Every code's block moved twice or more: what they leave is given back, and nothing is lost."""
+    machine = Machine(0, 1, policy_of({}))
+    for number, province in enumerate(("32", "37", "44", "33")):
+        run(machine, [message(number, *(quote(province, 1000, code=code) for code in codes()))])
+    meta = machine._state.meta[0]
+    assert meta.free_rows * 8 > meta.listings
+    before = machine.rows()
+    saved = machine.checkpoint(4)
+    assert meta.free_rows == 0
+    assert meta.listings == 4 * MANY
+    assert machine._state.data.size == 1
+    assert machine.rows() == before
+    again = Machine(0, 1, machine.policy)
+    again.restore([saved])
+    check_same(machine, again, message(4, *(quote("51", 1000, code=code) for code in codes())))
+
+
+def test_free_listings_are_counted() -> None:
+    machine = Machine(0, 1, policy_of({}))
+    for number, province in enumerate(("32", "37", "44", "33", "51")):
+        run(machine, [message(number, *(quote(province, 1000, code=code) for code in codes()[number * 100 :]))])
+        state = machine._state
+        used = int(state.codes[: state.meta[0].codes]["listing_room"].sum(dtype="i8"))
+        assert used + int(state.meta[0].free_rows) == int(state.meta[0].listings)
