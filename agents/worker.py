@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from agents import logs, metrics
@@ -178,10 +179,8 @@ class Worker:
             while True:
                 owned = set(self._metrics.partitions)
                 if owned and loop.time() - asked_at > _END_OFFSETS_S:
+                    ends |= await self._ends(reader, owned)
                     asked_at = loop.time()
-                    places = tps_of(FEEDS.name, owned)
-                    found = await reader.end_offsets(list(places))
-                    ends = {place.partition: offset for place, offset in found.items()}
                 self._note_highwaters(ends)
                 # What is done is what is durable: a partition whose events or rows are not taken stands still, too.
                 self._watchdog.tell_parts({
@@ -191,6 +190,16 @@ class Worker:
                 await asyncio.sleep(_STATUS_S)
         finally:
             await reader.stop()
+
+    async def _ends(self, reader: Any, partitions: set[int]) -> dict[int, int]:
+        """Asks the broker where ``partitions`` of feeds end; nothing while it is away, which only stops the work."""
+        places = list(tps_of(FEEDS.name, partitions))
+        try:
+            async with asyncio.timeout(_END_OFFSETS_S):
+                found = await reader.end_offsets(places)
+        except (KafkaError, TimeoutError):
+            return {}
+        return {place.partition: offset for place, offset in found.items()}
 
     def _note_highwaters(self, ends: dict[int, int]) -> None:
         for number, progress in self._metrics.partitions.items():

@@ -1,11 +1,25 @@
 """One real Kafka for all tests of this folder; the tests that bounce it leave it running."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 
 import pytest
 
-from agents.real_kafka import RealKafka
+from agents.machines import real_machines
+from agents.real_kafka import KafkaUnavailable, RealKafka, jars
+from agents.warm_up import warm_up
+from config.settings import Settings
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Compiles the kernels and gets Kafka's jars before the first test's clock runs: a new clone takes minutes for it."""
+    if session.config.option.collectonly or not any(item.get_closest_marker("kafka") for item in session.items):
+        return
+    with contextlib.suppress(KafkaUnavailable):  # the broker's fixture says it
+        jars()
+    settings = Settings()
+    warm_up(real_machines(settings), settings.partitions)
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,8 @@ class Flow:
                         self.failures += 1
                         if producer is not None:
                             with contextlib.suppress(Exception):
-                                await asyncio.wait_for(producer.stop(), 1)
+                                async with asyncio.timeout(1):
+                                    await producer.stop()
                         producer = None
                         await asyncio.sleep(_AGAIN_S)
                 written += max(due, 0)
@@ -86,7 +87,8 @@ class Flow:
         finally:
             if producer is not None:
                 with contextlib.suppress(Exception):
-                    await asyncio.wait_for(producer.stop(), 5)
+                    async with asyncio.timeout(5):
+                        await producer.stop()
 
     async def _producer(self) -> Any:
         producer = AIOKafkaProducer(
@@ -144,7 +146,8 @@ class Progress:
         while True:
             for number in self.committed:
                 try:
-                    offset = await asyncio.wait_for(consumer.committed(TopicPartition(FEEDS.name, number)), 5) or 0
+                    async with asyncio.timeout(5):  # wait_for of Python 3.11 may swallow our own cancellation
+                        offset = await consumer.committed(TopicPartition(FEEDS.name, number)) or 0
                 except (KafkaError, TimeoutError, OSError):
                     continue
                 if offset > self.committed[number]:

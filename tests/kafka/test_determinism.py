@@ -12,7 +12,6 @@ import pytest
 
 from agents import topics
 from agents.machines import real_machines
-from agents.warm_up import warm_up
 from config.settings import Settings
 from config.topics import ALERTS, FEEDS, PRICE_CHANGES, STATE, TOPICS
 from tests.integration.cluster import REAL, Cluster, batch, produce, read, until_committed
@@ -88,7 +87,6 @@ def test_the_same_log_gives_the_same_events_however_it_is_shared() -> None:
     seed = int(os.environ.get("PRICELINK_TEST_SEED") or random.randrange(1 << 30))
     print(f"PRICELINK_TEST_SEED={seed}")
     with Cluster.make(partitions=SHAPE.partitions, session_timeout_s=3.0) as cluster:
-        warm_up(real_machines(cluster.settings), SHAPE.partitions)
 
         async def scene() -> None:
             await produce(cluster.settings, price_log(seed, SHAPE))

@@ -12,8 +12,6 @@ import orjson
 import pytest
 import redis
 
-from agents.machines import real_machines
-from agents.warm_up import warm_up
 from tests.integration.cluster import REAL, Cluster, at_work
 from tests.integration.cluster import stop as stop_worker
 from tests.kafka.flow import Flow, Progress
@@ -77,7 +75,6 @@ def test_twenty_kills_lose_nothing_and_change_nothing(seed: int, tmp_path: Path)
     print(f"PRICELINK_TEST_SEED={seed}", flush=True)
     rng = random.Random(seed)
     with Cluster.make(partitions=SHAPE.partitions, checkpoint_s=0.3, session_timeout_s=3.0) as cluster:
-        warm_up(real_machines(cluster.settings), SHAPE.partitions)
         workers = Workers(cluster)
         follower = cluster.start_read_model()
 

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from agents.machines import real_machines
-from agents.warm_up import warm_up
 from tests.integration.cluster import REAL, Cluster, at_work
 from tests.integration.cluster import stop as stop_worker
 from tests.kafka.flow import Flow, Progress
@@ -29,7 +27,6 @@ def test_fifteen_changes_of_one_to_four_workers_lose_and_repeat_nothing(tmp_path
     print(f"seed {seed}")
     rng = random.Random(seed)
     with Cluster.make(partitions=SHAPE.partitions, session_timeout_s=3.0) as cluster:
-        warm_up(real_machines(cluster.settings), SHAPE.partitions)
         drains: list[float] = []
 
         async def scene() -> None:
