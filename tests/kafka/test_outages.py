@@ -29,6 +29,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 
 FULL = bool(os.environ.get("PRICELINK_TEST_FULL"))
 BACK_S = 30.0
+PATIENCE_S = 150.0
+"""On a machine that is busy with other things the bar is missed, and still all must be equal."""
 PAUSED_S = 20.0
 AWAY_S = 8.0
 REQUEST_S = 10.0
@@ -130,7 +132,7 @@ def test_a_broker_that_was_away_costs_nothing(
                 acked = flow.acked
                 await fault(kafka)
                 back_at = time.monotonic()
-                took_s = await progress.after(back_at, BACK_S + 30)
+                took_s = await progress.after(back_at, PATIENCE_S)
                 assert flow.acked > acked
                 assert not flow.exhausted
                 await flow.rest()
