@@ -194,6 +194,7 @@ class RealKafka:
     def pause(self) -> None:
         """Stops its process where it is: connections stay, and nothing is answered."""
         os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # its threads stop one after the other
 
     def resume(self) -> None:
         """Lets a paused process go on."""
