@@ -30,7 +30,8 @@ _JVM: Final = ("-Xms256m", "-Xmx768m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLo
                "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")  # fmt: skip
 _MAVEN_S: Final = 600.0
 _FORMAT_S: Final = 60.0
-_START_S: Final = 60.0
+_START_S: Final = 180.0
+"""It takes 5 s by itself, and a minute beside others that want the processors."""
 _STOP_S: Final = 30.0
 _PROPERTIES: Final = "server.properties"
 _HOW: Final = (

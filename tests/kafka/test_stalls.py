@@ -18,6 +18,8 @@ from tests.kafka.hanging_machine import HANG
 pytestmark = pytest.mark.kafka
 
 STALL_S = 8.0
+PATIENCE_S = 150.0
+"""For the new process, which may be slow to start on a busy machine."""
 
 
 def ended(tree: ProcessTree, child: Child) -> int | None:
@@ -65,7 +67,7 @@ def test_a_machine_that_hangs_ends_its_process(size: str, tmp_path: Path) -> Non
                 await asyncio.sleep(0.1)
             assert pid != first
             total = 2 * len(lines) + 1
-            await until_committed(cluster.settings, {0: total, 1: 0})
+            await until_committed(cluster.settings, {0: total, 1: 0}, PATIENCE_S)
             alerts = await read(cluster.settings, ALERTS.name, {0: total})
             assert len(deduplicated(alerts[0], id_of_alert)[b"C1"]) == total
 
