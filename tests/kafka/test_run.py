@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.test_run import Run, alerts, alive
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 
 STALL_S = 12.0
 PATIENCE_S = 150.0

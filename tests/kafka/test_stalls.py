@@ -15,7 +15,7 @@ from tests.integration.cluster import ROOT, Cluster, at_work, produce, read, unt
 from tests.integration.test_kills import deduplicated, id_of_alert
 from tests.kafka.hanging_machine import HANG
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 
 STALL_S = 8.0
 PATIENCE_S = 150.0
