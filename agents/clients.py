@@ -4,10 +4,14 @@ import logging
 from typing import Any, Final
 
 import aiokafka
+import structlog
 
 from config.settings import Settings
 
 LARGEST_REQUEST: Final = 8_000_000
+_NEVER_S: Final = 1e9
+
+_log = structlog.get_logger("clients")
 
 
 def new_producer(settings: Settings) -> Any:
@@ -46,6 +50,19 @@ def new_reader(settings: Settings, fetch_bytes: int | None = None) -> Any:
         request_timeout_ms=int(settings.request_timeout_s * 1000),
         **settings.security,
     )
+
+
+def never_give_up(producer: Any) -> None:
+    """Lets a producer keep a batch until its partition has a leader again, however long the broker was away.
+
+    aiokafka fails a batch that is older than a request may take at the moment in which the broker is back and has no
+    leader yet: every worker would end just then. That nothing goes on for too long is the watchdog's to say.
+    """
+    accumulator: Any = getattr(producer, "_message_accumulator", None)
+    if hasattr(accumulator, "_batch_ttl"):
+        accumulator._batch_ttl = _NEVER_S  # noqa: SLF001  there is no public way to say it
+    else:
+        _log.warning("aiokafka is not the one that is known: a worker ends when a broker was away for long")
 
 
 def quieten_clients() -> None:

@@ -16,7 +16,7 @@ from faust.types import TP
 
 from agents import logs, metrics
 from agents.app import App, Tasks, exit_code, make_app, run_app, stop_on_signals, tps_of
-from agents.clients import new_producer, new_reader
+from agents.clients import never_give_up, new_producer, new_reader
 from agents.feeds import Feeds
 from agents.machines import MachineLike, NewMachine, real_machines
 from agents.metrics import Metrics, epoch_ms
@@ -75,6 +75,7 @@ class Worker:
         self._threads = ThreadPoolExecutor(1, "machine")
         self._watchdog = Watchdog(settings.stall_s)
         self._producer = new_producer(settings)
+        never_give_up(self._producer)
         writer = KafkaWriter(self._producer, settings, epoch_ms)
         self._app = make_app(
             settings,
@@ -173,32 +174,33 @@ class Worker:
         reader = new_reader(self._settings)
         await reader.start()
         try:
-            ends: dict[int, int] = {}
+            ends: dict[int, int] | None = {}
             asked_at = 0.0
             loop = asyncio.get_running_loop()
             while True:
                 owned = set(self._metrics.partitions)
                 if owned and loop.time() - asked_at > _END_OFFSETS_S:
-                    ends |= await self._ends(reader, owned)
+                    ends = await self._ends(reader, owned)
                     asked_at = loop.time()
-                self._note_highwaters(ends)
+                self._note_highwaters(ends or {})
+                unknown = int(ends is None)  # something may wait where nobody can tell
                 # What is done is what is durable: a partition whose events or rows are not taken stands still, too.
                 self._watchdog.tell_parts({
-                    f"{FEEDS.name}[{number}]": (progress.done, max(0, progress.highwater - progress.done))
+                    f"{FEEDS.name}[{number}]": (progress.done, max(unknown, progress.highwater - progress.done))
                     for number, progress in self._metrics.partitions.items()
                 })  # fmt: skip
                 await asyncio.sleep(_STATUS_S)
         finally:
             await reader.stop()
 
-    async def _ends(self, reader: Any, partitions: set[int]) -> dict[int, int]:
-        """Asks the broker where ``partitions`` of feeds end; nothing while it is away, which only stops the work."""
+    async def _ends(self, reader: Any, partitions: set[int]) -> dict[int, int] | None:
+        """Asks the broker where ``partitions`` of feeds end; None if it does not answer, which is no end of the work."""
         places = list(tps_of(FEEDS.name, partitions))
         try:
             async with asyncio.timeout(_END_OFFSETS_S):
                 found = await reader.end_offsets(places)
         except (KafkaError, TimeoutError):
-            return {}
+            return None
         return {place.partition: offset for place, offset in found.items()}
 
     def _note_highwaters(self, ends: dict[int, int]) -> None:

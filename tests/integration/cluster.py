@@ -165,7 +165,10 @@ async def produce(settings: Settings, messages: Iterable[tuple[int, bytes | None
 
 
 async def read(settings: Settings, topic: str, at_least: dict[int, int] | None = None) -> dict[int, list[Any]]:
-    """Reads a topic from its start until each partition has ``at_least`` messages and nothing more comes."""
+    """Reads a topic from its start until each partition has ``at_least`` messages, and to its end.
+
+    Where the broker is the embedded one, which is wrong about the end, that is where nothing more comes.
+    """
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.bootstrap, auto_offset_reset="earliest", fetch_max_wait_ms=50
     )
@@ -175,11 +178,18 @@ async def read(settings: Settings, topic: str, at_least: dict[int, int] | None =
     wanted = at_least or {}
     try:
         consumer.assign(places)
+        ends = {} if settings.embedded else await consumer.end_offsets(places)
         deadline = time.monotonic() + _PATIENCE_S
         quiet = 0
-        while quiet < 3 or any(len(found[number]) < count for number, count in wanted.items()):
+        while (
+            (settings.embedded and quiet < 3)
+            or any(len(found[number]) < count for number, count in wanted.items())
+            or any([await consumer.position(place) < end for place, end in ends.items()])
+        ):
             fetched = await consumer.getmany(timeout_ms=200)
             quiet = 0 if fetched else quiet + 1
+            if fetched:
+                deadline = time.monotonic() + _PATIENCE_S
             for place, records in fetched.items():
                 found[place.partition] += records
             assert time.monotonic() < deadline, f"{topic}: { ({n: len(r) for n, r in found.items()}) } of {wanted}"

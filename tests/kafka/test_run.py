@@ -60,8 +60,8 @@ def test_what_it_was_told_survives_a_restart_and_a_kill_of_everything(start: Sta
 
     run = start("--no-market")
     url = run.url()
-    before = {event["event_id"] for event in run.until(lambda: alerts(url))}
-    assert len(before) > 20
+    run.until(lambda: len(alerts(url)) > 20)
+    before = {event["event_id"] for event in alerts(url)}
     kafka = pid_of(run, "kafka.Kafka")
     assert kafka is not None
     os.kill(kafka, signal.SIGKILL)

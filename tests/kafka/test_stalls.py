@@ -17,6 +17,7 @@ from tests.kafka.hanging_machine import HANG
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 
+CODE = b"C" + b"1" * 26
 STALL_S = 8.0
 PATIENCE_S = 150.0
 """For the new process, which may be slow to start on a busy machine."""
@@ -35,8 +36,8 @@ def pid_of(tree: ProcessTree, child: Child) -> int | None:
 @pytest.mark.parametrize("size", ["small", "large"])
 def test_a_machine_that_hangs_ends_its_process(size: str, tmp_path: Path) -> None:
     """A small batch is applied in the event loop, which hangs with it; a large one in a thread, and the loop goes on."""
-    lines = [(0, b"C1", b'{"code":"C1","add":%d}' % number, None) for number in range(10)]
-    hang = b'{"code":"C1","add":-1}' + b" " * (100_000 if size == "large" else 0)
+    lines = [(0, CODE, b'{"code":"%s","add":%d}' % (CODE, number), None) for number in range(10)]
+    hang = b'{"code":"%s","add":-1}' % CODE + b" " * (100_000 if size == "large" else 0)
     with Cluster.make(partitions=2, stall_s=STALL_S, session_timeout_s=3.0, checkpoint_s=0.2) as cluster:
         said: list[str] = []
         tree = ProcessTree(tmp_path, said.append, frozenset({exits.CONFIG}))
@@ -55,7 +56,7 @@ def test_a_machine_that_hangs_ends_its_process(size: str, tmp_path: Path) -> Non
             assert worker.process is not None
             first = worker.process.pid
             await produce(cluster.settings, lines)
-            await produce(cluster.settings, [(0, b"C1", hang, None), *lines])
+            await produce(cluster.settings, [(0, CODE, hang, None), *lines])
             deadline = time.monotonic() + STALL_S * 3 + 10
             while (code := ended(tree, worker)) is None:
                 assert time.monotonic() < deadline
@@ -69,7 +70,7 @@ def test_a_machine_that_hangs_ends_its_process(size: str, tmp_path: Path) -> Non
             total = 2 * len(lines) + 1
             await until_committed(cluster.settings, {0: total, 1: 0}, PATIENCE_S)
             alerts = await read(cluster.settings, ALERTS.name, {0: total})
-            assert len(deduplicated(alerts[0], id_of_alert)[b"C1"]) == total
+            assert len(deduplicated(alerts[0], id_of_alert)[CODE]) == total
 
         try:
             asyncio.run(scene())
