@@ -13,6 +13,8 @@ COUNTS: Final = "pl:counts"
 LAST: Final = "pl:last"
 EVENTS: Final = "pl:events"
 HISTORY: Final = "pl:history:"
+OPEN_OF: Final = "pl:open-of:"
+"""Before a supplier's code: its open alerts by id, a sorted set in the order of ids."""
 EVENTS_KEPT: Final = 10_000
 HISTORY_KEPT: Final = 100
 HISTORY_DAYS: Final = 30
@@ -62,6 +64,11 @@ async def add_alerts(client: Any, pipe: Any, events: Events) -> None:
         alert_id: None if was is None else place_of(orjson.loads(was)) for alert_id, was in zip(ids, were, strict=True)
     }
     before = dict(opened)
+    owners = {
+        alert_id: None if was is None else orjson.loads(was).get("supplier")
+        for alert_id, was in zip(ids, were, strict=True)
+    }
+    owned = dict(owners)
     values: dict[str, bytes] = {}
     for value, event in parsed:
         alert_id = event["alert_id"]
@@ -74,12 +81,16 @@ async def add_alerts(client: Any, pipe: Any, events: Events) -> None:
         pipe.rpush(HISTORY + alert_id, value)
         pipe.ltrim(HISTORY + alert_id, -HISTORY_KEPT, -1)
         if event["change"] in _ENDS:
-            opened[alert_id] = None
+            opened[alert_id] = owned[alert_id] = None
             pipe.expire(HISTORY + alert_id, HISTORY_DAYS * _DAY_S)
         else:
             opened[alert_id] = place_of(event)
+            owned[alert_id] = event.get("supplier")
             values[alert_id] = value
     _move(pipe, before, opened, values)
+    for alert_id, owner in owned.items():
+        if owner != owners[alert_id]:
+            _move_owner(pipe, alert_id, owners[alert_id], owner)
 
 
 def _move(pipe: Any, before: dict[str, Place | None], after: dict[str, Place | None], values: dict[str, bytes]) -> None:
@@ -98,6 +109,13 @@ def _move(pipe: Any, before: dict[str, Place | None], after: dict[str, Place | N
         if place is not None:
             pipe.sadd(f"{OPEN}:{':'.join(place)}", alert_id)
             pipe.hincrby(COUNTS, "|".join(place), 1)
+
+
+def _move_owner(pipe: Any, alert_id: str, was: str | None, owner: str | None) -> None:
+    if was is not None:
+        pipe.zrem(OPEN_OF + was, alert_id)
+    if owner is not None:
+        pipe.zadd(OPEN_OF + owner, {alert_id: 0})
 
 
 async def add_price_changes(client: Any, pipe: Any, events: Events) -> None:

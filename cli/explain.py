@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 import config.settings
-from cli.arithmetic import arithmetic, policy_of, record_cells
 from cli.kafka_log import partitions_of, read_positions, read_topic
 from cli.log_file import LogFault, Message, open_log, read_log
 from cli.replay import read_policy, replay
 from config.provinces import PROVINCE_INDEX, PROVINCES
 from config.topics import ALERTS, FEEDS
+from gateway.arithmetic import arithmetic, policy_of, record_cells
 from schemas.codes import partition_of
 from schemas.parser import Record, Reject, parse_line
 from schemas.policy import Policy

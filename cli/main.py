@@ -123,6 +123,15 @@ def read_model(
 
 
 @app.command()
+def listings() -> None:
+    """Keep each code's prices by province in Redis, for price queries and for who is told of a code's lowest price."""
+    from agents.listings import run as run_listings
+    from config.settings import settings
+
+    raise typer.Exit(run_listings(settings()))
+
+
+@app.command()
 def scorecards() -> None:
     """Count alerts by supplier, institution and province, and suggest a step for each."""
     from agents.scorecards import run as run_scorecards

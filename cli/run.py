@@ -191,6 +191,7 @@ class _Tree:
             self._compiling = self._tree.start("warm-up", arguments, self._environment, stage=_STREAM, kept=False)
         self._start("gateway", "gateway", stage=_SERVICES)
         self._start("read-model", "read-model", stage=_SERVICES)
+        self._start("listings", "listings", stage=_SERVICES)
 
     def _start(self, name: str, *arguments: str, stage: int) -> None:
         own = self._environment | {"PRICELINK_INSTANCE": name}

@@ -1,20 +1,20 @@
-"""Topic ``alerts`` as the gateway reads it: followed from near its end, and read again for clients that were away long."""
+"""Topics ``alerts`` and ``price-changes`` as the gateway reads them: followed from near their ends, and read again."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from config.settings import Settings
-from config.topics import ALERTS
-from gateway.cursors import format_cursor
+from config.topics import ALERTS, PRICE_CHANGES
+from gateway.cursors import PRICE_LANES
 from gateway.filters import Filter
-from gateway.hub import Hub, Repeats, bands_of, frame_of
+from gateway.hub import NOBODY, Entry, Hub, Repeats, entry_of, identity_of
 
 TAIL_EVENTS: Final = 500
 """Events of each partition read again at the start, so that a page opened then has something to show."""
@@ -65,18 +65,47 @@ async def _stop(consumer: AIOKafkaConsumer) -> None:
             await asyncio.wait_for(consumer._client.close(), CHECK_S)  # noqa: SLF001
 
 
-class AlertsTopic:
-    """Follows topic ``alerts`` into a hub, for as long as the process lives.
+Messages = Sequence[tuple[bytes, int]]
+"""Values and their timestamps, epoch milliseconds."""
+Listers = Callable[[Messages], Awaitable[Sequence[frozenset[str]]]]
+"""Returns who lists the code of each of these price changes."""
 
-    ``problem``: why it does not follow at the moment, in words; None while it does.
+
+class AlertsTopic:
+    """Follows topic ``alerts``, or ``price-changes``, into a hub, for as long as the process lives.
+
+    ``problem``: why it does not follow at the moment, in words; None while it does. ``first_lane``: of its partitions
+    (gateway.cursors). ``listers``: of ``price-changes``, who lists the codes of some events.
     """
 
-    def __init__(self, settings: Settings, hub: Hub, topic: str = ALERTS.name) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        hub: Hub,
+        topic: str = ALERTS.name,
+        first_lane: int = 0,
+        listers: Listers | None = None,
+    ) -> None:
+        self.first_lane = first_lane
+        self._listers = listers
         self.bootstrap = settings.bootstrap
         self.topic = topic
         self._settings = settings
         self.problem: str | None = "not connected yet"
         self._hub = hub
+
+    @classmethod
+    def of_prices(cls, settings: Settings, hub: Hub, listers: Listers) -> Self:
+        """Makes the follower of ``price-changes``."""
+        return cls(settings, hub, PRICE_CHANGES.name, PRICE_LANES, listers)
+
+    def _lane(self, partition: TopicPartition) -> int:
+        return self.first_lane + int(partition.partition)
+
+    async def _suppliers(self, records: Sequence[Any]) -> Sequence[frozenset[str]]:
+        if self._listers is None:
+            return [NOBODY] * len(records)
+        return await self._listers([(record.value or b"", record.timestamp) for record in records])
 
     async def follow(self) -> None:
         """Reads until cancelled; a broker that goes away is waited for."""
@@ -108,8 +137,9 @@ class AlertsTopic:
                 while not checks.done():
                     fetched = await consumer.getmany(timeout_ms=500, max_records=2_000)
                     for partition, records in fetched.items():
-                        for record in records:
-                            self._hub.publish(partition.partition, record.offset, record.value or b"")
+                        suppliers = await self._suppliers(records)
+                        for record, whose in zip(records, suppliers, strict=True):
+                            self._hub.publish(self._lane(partition), record.offset, record.value or b"", whose)
                     if fetched:
                         await asyncio.sleep(0)
                 checks.result()
@@ -131,45 +161,55 @@ class AlertsTopic:
     async def _seek(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
         first = await asyncio.wait_for(consumer.beginning_offsets(partitions), CHECK_S)
         end = await asyncio.wait_for(consumer.end_offsets(partitions), CHECK_S)
-        known = self._hub.positions
-        if known is not None and not await self._goes_on(consumer, known, end):
+        known = self._hub.lanes(prices=self.first_lane == PRICE_LANES)
+        if known and not await self._goes_on(consumer, known, end):
             log.warning("topic %s at %s began anew: clients start over", self.topic, self.bootstrap)
-            self._hub.begin_anew()
-            known = None
-        if known is None:
-            known = {each.partition: max(first[each], end[each] - TAIL_EVENTS) for each in partitions}
-            self._hub.begin(known, {each.partition: end[each] for each in partitions})
+            self._hub.begin_anew(known)
+            known = {}
+        if not known:
+            known = {self._lane(each): max(first[each], end[each] - TAIL_EVENTS) for each in partitions}
+            self._hub.begin(known, {self._lane(each): end[each] for each in partitions})
         for each in partitions:
-            consumer.seek(each, max(known.get(each.partition, 0), first[each]))
+            consumer.seek(each, max(known.get(self._lane(each), 0), first[each]))
 
     async def _goes_on(self, consumer: AIOKafkaConsumer, known: dict[int, int], end: dict[TopicPartition, int]) -> bool:
         """Tells whether this is still the log that was read up to ``known``, not one that a broker lost and began anew.
 
         The embedded broker may name an end that is too small: the last message read must be there, then.
         """
-        doubtful = {each for each, offset in end.items() if known.get(each.partition, 0) > offset}
+        doubtful = {each for each, offset in end.items() if known.get(self._lane(each), 0) > offset}
         for each in doubtful:
-            consumer.seek(each, known[each.partition] - 1)
+            consumer.seek(each, known[self._lane(each)] - 1)
         deadline = asyncio.get_running_loop().time() + CHECK_S
         while doubtful and asyncio.get_running_loop().time() < deadline:
             doubtful -= set(await consumer.getmany(*doubtful, timeout_ms=200, max_records=1))
         return not doubtful
 
-    async def read_again(self, cursor: dict[int, int], until: dict[int, int], wanted: Filter) -> AsyncIterator[bytes]:
-        """Gives the messages from ``cursor`` up to ``until`` (both next offsets), repeats dropped.
+    async def read_again(
+        self, cursor: Mapping[int, int], until: Mapping[int, int], wanted: Filter
+    ) -> AsyncIterator[Entry]:
+        """Gives the events of the topic from ``cursor`` up to ``until`` (both next offsets), repeats dropped.
 
-        Raises LogGone when they are too many or not there any more, and one of BROKER_FAULTS.
+        The cursor of each is ``cursor``, moved on behind it. Raises LogGone when they are too many or not there any
+        more, and one of BROKER_FAULTS.
         """
-        behind = {number: cursor.get(number, 0) for number in until if cursor.get(number, 0) < until[number]}
-        if sum(until[number] - offset for number, offset in behind.items()) > CATCH_UP_EVENTS:
+        prices = self.first_lane == PRICE_LANES
+        behind = {
+            TopicPartition(self.topic, lane - self.first_lane): offset
+            for lane, offset in until.items()
+            if (lane >= PRICE_LANES) == prices and cursor.get(lane, 0) < offset
+        }
+        if sum(offset - cursor.get(self._lane(each), 0) for each, offset in behind.items()) > CATCH_UP_EVENTS:
             raise LogGone(f"more than {CATCH_UP_EVENTS} events behind")
-        positions = {number: cursor.get(number, 0) for number in until}
+        if not behind:
+            return
+        positions = dict(cursor)
         repeats = Repeats()
         async with reader(self._settings, auto_offset_reset="none") as consumer:
-            left = {TopicPartition(self.topic, number) for number in behind}
+            left = set(behind)
             consumer.assign(list(left))
             for each in left:
-                consumer.seek(each, behind[each.partition])
+                consumer.seek(each, cursor.get(self._lane(each), 0))
             quiet_since = asyncio.get_running_loop().time()
             while left:
                 fetched = await consumer.getmany(*left, timeout_ms=200, max_records=2_000)
@@ -179,27 +219,32 @@ class AlertsTopic:
                 elif now - quiet_since > _STALLED_S:
                     raise LogGone("the log gives nothing more before the place where the live stream began")
                 for partition, records in fetched.items():
-                    number = partition.partition
-                    for record in records:
-                        if record.offset >= until[number]:
+                    lane = self._lane(partition)
+                    suppliers = await self._suppliers(records)
+                    for record, whose in zip(records, suppliers, strict=True):
+                        if record.offset >= behind[partition]:
                             break
-                        positions[number] = record.offset + 1
-                        frame = _frame_again(record.value, positions, wanted, repeats)
-                        if frame:
-                            yield frame
+                        positions[lane] = record.offset + 1
+                        entry = entry_again(lane, record.offset, record.value or b"", whose, positions, repeats)
+                        if entry and wanted.passes(
+                            entry.province, entry.kind, entry.bands, entry.code, entry.suppliers
+                        ):
+                            yield entry
                 for partition in list(left):
-                    if await consumer.position(partition) >= until[partition.partition]:
-                        positions[partition.partition] = until[partition.partition]
+                    if await consumer.position(partition) >= behind[partition]:
+                        positions[self._lane(partition)] = behind[partition]
                         consumer.pause(partition)
                         left.discard(partition)
 
 
-def _frame_again(value: bytes, positions: dict[int, int], wanted: Filter, repeats: Repeats) -> bytes | None:
+def entry_again(
+    lane: int, offset: int, value: bytes, suppliers: frozenset[str], positions: Mapping[int, int], repeats: Repeats
+) -> Entry | None:
+    """Returns the entry of an event that is read again; None for a repeat, or what cannot be read."""
     try:
         event = orjson.loads(value)
-        repeated = repeats.is_repeat(event["alert_id"], event["revision"])
-        if repeated or not wanted.passes(event.get("province"), event["kind"], bands_of(event)):
+        if repeats.is_repeat(*identity_of(event)):
             return None
+        return entry_of(lane, offset, event, value, suppliers, positions)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
         return None
-    return frame_of("alert", value, format_cursor(positions))

@@ -15,7 +15,18 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config.settings import Settings
-from gateway import access, feeds, pages, price_lists, problems, queries, scorecards, stream
+from gateway import (
+    access,
+    feeds,
+    pages,
+    price_lists,
+    problems,
+    queries,
+    scorecards,
+    stream,
+    subscriber_queries,
+    subscriber_stream,
+)
 from gateway.drain import Drain
 from gateway.sources import Sources
 
@@ -52,6 +63,8 @@ def create_app(settings: Settings, sources: Sources, *, connected: bool = True) 
     app.add_middleware(Drain)
     app.include_router(feeds.router)
     app.include_router(price_lists.router)
+    app.include_router(subscriber_stream.router)
+    app.include_router(subscriber_queries.router)
     open_here = [Depends(access.console)]
     app.include_router(stream.router, dependencies=open_here, responses=access.CONSOLE_RESPONSES)
     app.include_router(queries.router, dependencies=open_here, responses=access.CONSOLE_RESPONSES)

@@ -1,4 +1,4 @@
-"""Cursors of the live stream: how far a client has read each partition of ``alerts``, as text it hands back.
+"""Cursors of the live streams: how far a client has read each partition of ``alerts`` and ``price-changes``, as text.
 
 A cursor is made of log positions alone, so any gateway can resume a stream that another one began.
 """
@@ -7,8 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-MAX_CURSOR_LENGTH: Final = 8_192
-_PART: Final = re.compile(r"([0-9]{1,5}):([0-9]{1,19})")
+MAX_CURSOR_LENGTH: Final = 65_536
+PRICE_LANES: Final = 1_000_000
+"""A lane is a partition of a topic as one number: those of ``price-changes`` begin here, those of ``alerts`` at 0."""
+_PART: Final = re.compile(r"(p?)([0-9]{1,5}):([0-9]{1,19})")
 
 
 class CursorFault(ValueError):
@@ -16,8 +18,16 @@ class CursorFault(ValueError):
 
 
 def format_cursor(positions: Mapping[int, int]) -> str:
-    """Renders ``{partition: next offset}`` as ``0:17,1:5``."""
-    return ",".join(f"{partition}:{offset}" for partition, offset in sorted(positions.items()))
+    """Renders ``{lane: next offset}`` as ``0:17,1:5,p0:3``; ``p``: a partition of ``price-changes``."""
+    return ",".join(
+        f"p{lane - PRICE_LANES}:{offset}" if lane >= PRICE_LANES else f"{lane}:{offset}"
+        for lane, offset in sorted(positions.items())
+    )
+
+
+def alerts_only(positions: Mapping[int, int]) -> dict[int, int]:
+    """Returns the lanes of ``alerts``."""
+    return {lane: offset for lane, offset in positions.items() if lane < PRICE_LANES}
 
 
 def parse_cursor(text: str) -> dict[int, int]:
@@ -28,6 +38,6 @@ def parse_cursor(text: str) -> dict[int, int]:
     for part in text.split(",") if text else []:
         found = _PART.fullmatch(part)
         if not found:
-            raise CursorFault(f"{part[:40]!r} is not partition:offset; a cursor looks like 0:17,1:5")
-        positions[int(found[1])] = int(found[2])
+            raise CursorFault(f"{part[:40]!r} is not partition:offset; a cursor looks like 0:17,1:5,p0:3")
+        positions[int(found[2]) + (PRICE_LANES if found[1] else 0)] = int(found[3])
     return positions

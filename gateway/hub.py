@@ -1,4 +1,4 @@
-"""The fan-out of alert events to live clients: a ring of the last events, and a bounded queue per client.
+"""The fan-out of alert events and changes of lowest prices to live clients: a ring of the last events, and a bounded queue per client.
 
 Everything runs on one event loop and nothing here awaits a client: a client whose queue is full is cut, and resumes
 with the cursor of the last event it got.
@@ -6,31 +6,38 @@ with the cursor of the last event it got.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
-from gateway.cursors import format_cursor
-from gateway.filters import Filter
+from gateway.cursors import PRICE_LANES, alerts_only, format_cursor
+from gateway.filters import PRICE_CHANGED, Filter
 
 RING_EVENTS: Final = 10_000
 """Events kept for clients that connect or resume; older ones are read from the log again."""
 QUEUE_EVENTS: Final = 2_000
 """Events that may wait for one client."""
+NOBODY: Final[frozenset[str]] = frozenset()
 SLOTS_REMEMBERED: Final = 200_000
 """Slots whose last revision is kept to drop repeats."""
 
 
 class Entry(NamedTuple):
-    """One event of the ring: where it stands in ``alerts``, what filters ask for, and its bytes as an SSE message."""
+    """One event of the ring: where it stands, what filters ask for, its bytes, and these as an SSE message.
+
+    ``partition``: its lane (gateway.cursors). ``suppliers``: whose event it is.
+    """
 
     partition: int
     offset: int
     kind: str
     province: str | None
     bands: tuple[str, ...]
+    code: str
+    suppliers: frozenset[str]
+    value: bytes
     frame: bytes
 
 
@@ -67,11 +74,16 @@ class Repeats:
 
 @dataclass(eq=False)
 class Subscription:
-    """One client's queue. ``start``: the hub's positions when it began; what comes later is in the queue."""
+    """One client's queue. ``start``: the hub's positions when it began; what comes later is in the queue.
+
+    ``owner``, ``key_id``: whose key opened it, where one did.
+    """
 
     wanted: Filter
     start: dict[int, int]
     limit: int = QUEUE_EVENTS
+    owner: str = ""
+    key_id: str = ""
     cut: bool = False
     closed: bool = False
     _frames: deque[bytes] = field(default_factory=deque)
@@ -111,9 +123,9 @@ class Subscription:
 
 
 class Hub:
-    """Gives every event of ``alerts`` once to every client that wants it.
+    """Gives every event of ``alerts`` and ``price-changes`` once to every client that wants it.
 
-    ``positions``: per partition the offset of the next event, None until the log was reached once. ``events_total``:
+    ``positions``: per lane the offset of the next event, None until the log was reached once. ``events_total``:
     new ones since then.
     """
 
@@ -131,62 +143,71 @@ class Hub:
         self._ends: dict[int, int] = {}
 
     def begin(self, positions: dict[int, int], ends: dict[int, int]) -> None:
-        """Starts from these positions: the next offset of every partition of ``alerts``. ``ends``: where it ends now."""
-        self.positions = dict(positions)
-        self._floor = dict(positions)
-        self._ends = ends
+        """Starts a topic from these positions: the next offset of each of its lanes. ``ends``: where they end now."""
+        self.positions = (self.positions or {}) | positions
+        self._floor |= positions
+        self._ends |= ends
 
-    def publish(self, partition: int, offset: int, value: bytes) -> None:
-        """Takes the next event of a partition. One that cannot be read is counted and passed over."""
+    def lanes(self, *, prices: bool) -> dict[int, int]:
+        """Returns the positions of ``price-changes``, or of ``alerts``; empty until the topic was reached."""
+        return {lane: at for lane, at in (self.positions or {}).items() if (lane >= PRICE_LANES) == prices}
+
+    def publish(self, partition: int, offset: int, value: bytes, suppliers: frozenset[str] = NOBODY) -> None:
+        """Takes the next event of a lane. One that cannot be read is counted and passed over.
+
+        ``suppliers``: who lists the code, of a price change; an alert names its own.
+        """
         if self.positions is None:
             self.positions = {}
         if offset < self.positions.get(partition, 0):
-            self.begin_anew()
-            self.positions = {}
+            self.begin_anew([partition])
+            self.positions = self.positions or {}
         self.positions[partition] = offset + 1
         self._floor.setdefault(partition, offset)
         try:
             event = orjson.loads(value)
-            if self._repeats.is_repeat(event["alert_id"], event["revision"]):
+            if self._repeats.is_repeat(*identity_of(event)):
                 self.repeats_total += 1
                 return
-            entry = self._entry(partition, offset, event, value)
+            entry = self._entry(partition, offset, event, value, suppliers)
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
             self.unreadable_total += 1
             return
-        self.events_total += offset >= self._ends.get(partition, 0)
+        self.events_total += partition < PRICE_LANES and offset >= self._ends.get(partition, 0)
         self._ring.append(entry)
         if len(self._ring) > self._ring_events:
             oldest = self._ring.popleft()
             self._floor[oldest.partition] = oldest.offset + 1
         for client in self.clients:
-            if client.wanted.passes(entry.province, entry.kind, entry.bands):
+            if _wants(client.wanted, entry):
                 client.push(entry.frame)
 
-    def _entry(self, partition: int, offset: int, event: dict[str, Any], value: bytes) -> Entry:
+    def _entry(
+        self, partition: int, offset: int, event: dict[str, Any], value: bytes, suppliers: frozenset[str]
+    ) -> Entry:
         assert self.positions is not None
-        return Entry(
-            partition=partition,
-            offset=offset,
-            kind=event["kind"],
-            province=event.get("province"),
-            bands=bands_of(event),
-            frame=frame_of("alert", value, format_cursor(self.positions)),
-        )
+        return entry_of(partition, offset, event, value, suppliers, self.positions)
 
-    def begin_anew(self) -> None:
-        """The log is shorter than it was (a broker lost it): what is known of it is void, for clients, too."""
-        self.positions = None
-        self._floor = {}
-        self._ends = {}
-        self._ring.clear()
+    def begin_anew(self, lanes: Iterable[int]) -> None:
+        """A log is shorter than it was (a broker lost it): what is known of it is void, for clients, too.
+
+        ``lanes``: some of its topic's; all of the topic's are forgotten.
+        """
+        prices = min(lanes) >= PRICE_LANES
+        gone = self.lanes(prices=prices)
+        kept = {lane: at for lane, at in (self.positions or {}).items() if lane not in gone}
+        self.positions = kept or None
+        for lane in gone:
+            self._floor.pop(lane, None)
+            self._ends.pop(lane, None)
+        self._ring = deque(entry for entry in self._ring if entry.partition not in gone)
         self._repeats.forget()
         for client in self.clients:
             client.push(frame_of("reset", b'{"why":"log_began_anew"}'))
 
-    def subscribe(self, wanted: Filter, limit: int = QUEUE_EVENTS) -> Subscription:
+    def subscribe(self, wanted: Filter, limit: int = QUEUE_EVENTS, owner: str = "", key_id: str = "") -> Subscription:
         """Adds a client. It must be handed to ``unsubscribe`` in the end."""
-        client = Subscription(wanted, dict(self.positions or {}), limit)
+        client = Subscription(wanted, dict(self.positions or {}), limit, owner, key_id)
         self.clients.add(client)
         return client
 
@@ -205,19 +226,26 @@ class Hub:
         for client in self.clients:
             client.close()
 
-    def locate(self, cursor: dict[int, int]) -> Literal["ring", "log", "unknown"]:
-        """Tells where the events after a cursor are: in the ring, only in the log, or nowhere (not of this log)."""
+    def locate(self, cursor: Mapping[int, int], *, prices: bool = False) -> Literal["ring", "log", "unknown"]:
+        """Tells where the events after a cursor are: in the ring, only in the log, or nowhere (not of this log).
+
+        ``prices``: those of ``price-changes``, too.
+        """
         positions = self.positions or {}
-        if any(offset > positions.get(partition, -1) for partition, offset in cursor.items()):
+        asked = cursor if prices else alerts_only(cursor)
+        if any(offset > positions.get(partition, -1) for partition, offset in asked.items()):
             return "unknown"
-        missing = any(cursor.get(partition, 0) < floor for partition, floor in self._floor.items())
+        floors = self._floor if prices else alerts_only(self._floor)
+        missing = any(asked.get(partition, 0) < floor for partition, floor in floors.items())
         return "log" if missing else "ring"
 
-    def since(self, cursor: dict[int, int], wanted: Filter) -> Iterator[bytes]:
-        """Gives the messages of the ring after a cursor."""
-        for entry in self._ring:
-            if entry.offset >= cursor.get(entry.partition, 0) and _wants(wanted, entry):
-                yield entry.frame
+    def since(self, cursor: Mapping[int, int], wanted: Filter) -> Iterator[bytes]:
+        """Gives the messages of the ring after a cursor. Each has a cursor of its own: that of the hub then."""
+        return (entry.frame for entry in self.entries_since(cursor) if _wants(wanted, entry))
+
+    def entries_since(self, cursor: Mapping[int, int]) -> Iterator[Entry]:
+        """Gives the events of the ring after a cursor, for everybody."""
+        return (entry for entry in self._ring if entry.offset >= cursor.get(entry.partition, 0))
 
     def latest(self, count: int, wanted: Filter) -> list[bytes]:
         """Returns the last ``count`` messages of the ring that pass, oldest first."""
@@ -235,5 +263,36 @@ def bands_of(event: dict[str, Any]) -> tuple[str, ...]:
     return tuple(band for band in (event.get("band"), event.get("previous_band")) if band)
 
 
+def identity_of(event: dict[str, Any]) -> tuple[str, int]:
+    """Returns what repeats are known by: slot and number as one text, and the revision. Raises KeyError."""
+    if "alert_id" in event:
+        return event["alert_id"], event["revision"]
+    return event["event_id"], 1
+
+
+def entry_of(
+    lane: int,
+    offset: int,
+    event: dict[str, Any],
+    value: bytes,
+    suppliers: frozenset[str],
+    positions: Mapping[int, int],
+) -> Entry:
+    """Makes an entry of an event. ``positions``: the cursor behind it. Raises KeyError where a field is missing."""
+    is_alert = "alert_id" in event
+    supplier = event.get("supplier")
+    return Entry(
+        partition=lane,
+        offset=offset,
+        kind=event["kind"] if is_alert else PRICE_CHANGED,
+        province=event.get("province"),
+        bands=bands_of(event),
+        code=event.get("code") or "",
+        suppliers=(frozenset((supplier,)) if supplier else NOBODY) if is_alert else suppliers,
+        value=value,
+        frame=frame_of("alert" if is_alert else "price", value, format_cursor(positions)),
+    )
+
+
 def _wants(wanted: Filter, entry: Entry) -> bool:
-    return wanted.passes(entry.province, entry.kind, entry.bands)
+    return wanted.passes(entry.province, entry.kind, entry.bands, entry.code, entry.suppliers)

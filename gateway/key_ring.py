@@ -54,6 +54,11 @@ class KeyRing:
         self._used[key.id] = now_ms
         return key
 
+    def is_live(self, key_id: str, now_ms: int) -> bool:
+        """Tells whether a key still opens something."""
+        key = self._keys.get(key_id)
+        return key is not None and key.is_live(now_ms)
+
     async def follow(self) -> None:
         """Reads until cancelled; a broker that goes away is waited for, with the keys known so far."""
         while True:

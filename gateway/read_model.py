@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from config.provinces import PROVINCE_CODES
 from config.topics import ALERTS
 from gateway.filters import OPEN_BANDS, Filter
+from gateway.saved_rows import SavedRow, read_row
 from schemas.columns import KINDS
 
 REDIS_FAULTS: Final = (RedisError, OSError, TimeoutError)
@@ -138,6 +139,40 @@ class ReadModel:
             incomplete=looked_at > IDS_SEARCHED and len(ids) <= limit,
         )
 
+    async def open_alerts_of(
+        self, supplier: str, wanted: Filter, limit: int, after: str | None
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Returns a page of a supplier's open alerts by id, and the id to go on behind; None: this was the last."""
+        found: list[dict[str, Any]] = []
+        place = after or ""
+        for _ in range(0, IDS_SEARCHED, PAGE_ALERTS):
+            first = f"({place}" if place else "-"
+            ids = await self._redis.zrangebylex(f"pl:open-of:{supplier}", first, "+", start=0, num=PAGE_ALERTS)
+            names = [each.decode() for each in ids]
+            for alert in await self._alerts(names):
+                # It may have become another supplier's between the two questions.
+                if alert.get("supplier") == supplier and _passes(alert, wanted):
+                    if len(found) == limit:
+                        return found, found[-1]["alert_id"]
+                    found.append(alert)
+            if len(names) < PAGE_ALERTS:
+                return found, None
+            place = names[-1]
+        return found, place
+
+    async def row(self, code: str) -> tuple[SavedRow | None, dict[int, bytes]]:
+        """Returns a code's saved row, None if there is none, and the partition rows of the last checkpoints."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hget("pl:rows", code)
+            pipe.hgetall("pl:checkpoints")
+            value, checkpoints = await pipe.execute()
+        return _row(value), {int(number): own for number, own in checkpoints.items()}
+
+    async def listers(self, codes: Sequence[str]) -> list[frozenset[str] | None]:
+        """Returns who lists each of the codes, as of the last checkpoints; None: the code is not known there."""
+        values = await self._redis.hmget("pl:rows", list(codes)) if codes else []
+        return [None if (row := _row(value)) is None else row.suppliers for value in values]
+
     async def _members(self, cells: Sequence[Cell]) -> list[list[str]]:
         async with self._redis.pipeline(transaction=False) as pipe:
             for kind, province, band in cells:
@@ -164,6 +199,21 @@ class ReadModel:
         """Returns the last events, oldest first."""
         found = await self._redis.xrevrange("pl:events", count=count)
         return [fields[b"event"] for _, fields in reversed(found) if b"event" in fields]
+
+
+def _row(value: bytes | None) -> SavedRow | None:
+    try:
+        return None if value is None else read_row(value)
+    except ValueError:
+        return None  # of an older version of the worker; it is written anew with the code's next change
+
+
+def _passes(event: dict[str, Any], wanted: Filter) -> bool:
+    supplier = event.get("supplier")
+    bands = [band for band in (event.get("band"),) if band]
+    return wanted.passes(
+        event.get("province"), event["kind"], bands, event.get("code", ""), (supplier,) if supplier else ()
+    )
 
 
 def _object(value: bytes) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from fastapi import Request
 from redis.asyncio import Redis
@@ -16,9 +16,13 @@ from gateway.evidence import Evidence
 from gateway.feed_log import FeedLog, NewProducer
 from gateway.hub import Hub
 from gateway.ingest import Intake
-from gateway.key_ring import KeyRing
+from gateway.key_ring import KeyRing, now_ms
+from gateway.listers import Listers
 from gateway.read_model import ReadModel
 from gateway.summary import Summary
+
+KEYS_CHECKED_EVERY_S: Final = 5.0
+"""A stream outlives its key by no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class Sources:
     settings: Settings
     hub: Hub
     topic: AlertsTopic
+    prices: AlertsTopic
     read_model: ReadModel
     evidence: Evidence
     summary: Summary
@@ -49,15 +54,31 @@ class Sources:
         hub = Hub()
         topic = AlertsTopic(settings, hub)
         read_model = ReadModel(redis)
+        prices = AlertsTopic.of_prices(settings, hub, Listers(read_model))
         summary = Summary(read_model, topic, hub, settings.redis_url)
         return cls(
-            settings, hub, topic, read_model, Evidence(settings), summary, redis,
+            settings, hub, topic, prices, read_model, Evidence(settings), summary, redis,
             KeyRing(settings, redis), Intake(settings, FeedLog(settings, new_producer)),
         )  # fmt: skip
 
+    async def _end_dead_keys(self) -> None:
+        """Ends the streams of keys that were revoked or have expired."""
+        while True:
+            await asyncio.sleep(KEYS_CHECKED_EVERY_S)
+            for client in list(self.hub.clients):
+                if client.key_id and not self.keys.is_live(client.key_id, now_ms()):
+                    client.close()
+
     async def run(self) -> None:
         """Keeps the stream and the counters going, until cancelled."""
-        parts = (self.topic.follow(), self.summary.keep(), self.keys.follow(), self.keys.keep_notes())
+        parts = (
+            self.topic.follow(),
+            self.prices.follow(),
+            self._end_dead_keys(),
+            self.summary.keep(),
+            self.keys.follow(),
+            self.keys.keep_notes(),
+        )
         tasks = [asyncio.create_task(part) for part in (*parts, self.intake.warm_up(), self.intake.log.run())]
         try:
             await asyncio.gather(*tasks)

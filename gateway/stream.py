@@ -12,7 +12,7 @@ from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from gateway.alerts_topic import BROKER_FAULTS, LogGone
-from gateway.cursors import CursorFault, format_cursor, parse_cursor
+from gateway.cursors import CursorFault, alerts_only, format_cursor, parse_cursor
 from gateway.filters import Filter, FilterFault, parse_filter
 from gateway.hub import Subscription, bands_of, frame_of
 from gateway.problems import Problem
@@ -64,11 +64,15 @@ async def events(
     sources = sources_of(request)
     wanted = filter_from(province, kind, band)
     cursor = cursor_from(last_event_id or after)
-    if len(sources.hub.clients) >= CLIENTS:
-        raise Problem(
-            503, "too_many_clients", f"{CLIENTS} streams are open here", "/events", "Try another gateway, or later."
-        )
+    refuse_a_crowd(sources, "/events")
     return Stream(_messages(sources, wanted, cursor, backlog), ping=PING_S, sep="\n", send_timeout=SEND_S)
+
+
+def refuse_a_crowd(sources: Sources, where: str) -> None:
+    """Raises Problem 503 where no more streams fit."""
+    if len(sources.hub.clients) >= CLIENTS:
+        remedy = "Try another gateway, or later."
+        raise Problem(503, "too_many_clients", f"{CLIENTS} streams are open here", where, remedy)
 
 
 def filter_from(province: list[str], kind: list[str], band: list[str]) -> Filter:
@@ -94,7 +98,7 @@ async def _messages(
     client = sources.hub.subscribe(wanted)
     try:
         yield b"retry: %d\n\n" % RETRY_MS + sources.summary.first_frames()
-        async for frames in _past(sources, client, cursor, backlog):
+        async for frames in past(sources, client, cursor, backlog):
             yield frames
         yield frame_of("ready", b"{}", format_cursor(client.start) if client.start else None)
         while frames := await client.take():
@@ -103,17 +107,18 @@ async def _messages(
         sources.hub.unsubscribe(client)
 
 
-async def _past(
+async def past(
     sources: Sources, client: Subscription, cursor: dict[int, int] | None, backlog: int
 ) -> AsyncIterator[bytes]:
     """Gives what came before the client's queue began."""
     hub = sources.hub
+    prices = client.wanted.prices
     if cursor is None:
         frames = hub.latest(backlog, client.wanted) or await _backlog_of_redis(sources, client.wanted, backlog)
         if frames:
             yield b"".join(frames)
         return
-    where = hub.locate(cursor)
+    where = hub.locate(cursor, prices=prices)
     if where == "ring":
         frames = list(hub.since(cursor, client.wanted))
         if frames:
@@ -121,8 +126,12 @@ async def _past(
         return
     if where == "log":
         try:
-            async for frame in sources.topic.read_again(cursor, client.start, client.wanted):
-                yield frame
+            async for entry in sources.topic.read_again(cursor, client.start, client.wanted):
+                yield entry.frame
+            if prices:
+                reached = cursor | alerts_only(client.start)
+                async for entry in sources.prices.read_again(reached, client.start, client.wanted):
+                    yield entry.frame
         except (LogGone, *BROKER_FAULTS) as fault:
             log.info("a client could not resume from %s: %s", format_cursor(cursor), fault)
         else:

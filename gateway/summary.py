@@ -54,7 +54,7 @@ class Summary:
         self._events.append(self._hub.events_total)
         try:
             async with asyncio.timeout(ANSWER_S):
-                self._figures = await self._read_model.figures(sorted(self._hub.positions or {}))
+                self._figures = await self._read_model.figures(sorted(self._hub.lanes(prices=False)))
         except REDIS_FAULTS as error:
             if self.problem is None:
                 log.warning("Redis at %s does not answer: %s; trying again", self._redis_url, error)

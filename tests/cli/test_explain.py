@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cli.arithmetic import arithmetic, pack_multiple, policy_of
 from cli.log_file import open_log, read_log
 from cli.main import app
+from gateway.arithmetic import arithmetic, pack_multiple, policy_of
 from schemas.parser import Record, parse_line
 from schemas.policy import Policy, load_policy
 

@@ -14,11 +14,12 @@ from fastapi import FastAPI
 
 from config.settings import Settings
 from gateway import repeats
-from gateway.alerts_topic import AlertsTopic
+from gateway.alerts_topic import AlertsTopic, LogGone, entry_again
 from gateway.app import create_app
+from gateway.cursors import PRICE_LANES
 from gateway.evidence import Evidence, Line, Position
 from gateway.feed_log import FeedLog
-from gateway.hub import Hub
+from gateway.hub import Entry, Hub, Repeats
 from gateway.ingest import Intake
 from gateway.key_ring import KeyRing
 from gateway.read_model import ReadModel
@@ -77,6 +78,10 @@ class FakeRedis:
     async def hmget(self, key: str, names: Sequence[str]) -> list[bytes | None]:
         return [self._get(key, {}).get(name) for name in names]
 
+    async def zrangebylex(self, key: str, first: str, last: str, start: int, num: int) -> list[bytes]:
+        names = sorted(self._get(key, set()))
+        return [name.encode() for name in names if first == "-" or name > first[1:]][start : start + num]
+
     async def mget(self, keys: Sequence[str]) -> list[bytes | None]:
         return [self._get(key, None) for key in keys]
 
@@ -121,6 +126,7 @@ class FakeRedis:
             cell = f"{kind}|{province}|{band}"
             counts[cell] = str(int(counts.get(cell, b"0")) + 1).encode()
             self.data.setdefault("pl:open", {})[happened["alert_id"]] = value
+            self.data.setdefault(f"pl:open-of:{happened.get('supplier')}", set()).add(happened["alert_id"])
             self.data.setdefault(f"pl:open:{kind}:{province}:{band}", set()).add(happened["alert_id"].encode())
 
 
@@ -134,6 +140,9 @@ class FakePipeline:
 
     async def __aexit__(self, *_: object) -> None:
         pass
+
+    def hgetall(self, key: str) -> None:
+        self._answers.append({str(name).encode(): value for name, value in self._redis._get(key, {}).items()})
 
     def smembers(self, key: str) -> None:
         self._answers.append(self._redis._get(key, set()))
@@ -152,30 +161,30 @@ class FakePipeline:
 class FakeTopic(AlertsTopic):
     """A log of alerts in memory: what ``read_again`` gives is what was ``written``."""
 
-    def __init__(self, hub: Hub) -> None:
-        super().__init__(SETTINGS, hub)
+    def __init__(self, hub: Hub, first_lane: int = 0) -> None:
+        super().__init__(SETTINGS, hub, first_lane=first_lane)
         self.problem = None
         self.gone = False
-        self.written: list[tuple[int, int, bytes]] = []
+        self.written: list[tuple[int, int, bytes, frozenset[str]]] = []
 
-    def write(self, partition: int, happened: Event) -> None:
-        offset = sum(1 for each, _, _ in self.written if each == partition)
+    def write(self, partition: int, happened: Event, suppliers: frozenset[str] = frozenset()) -> None:
+        lane = self.first_lane + partition
+        offset = sum(1 for each, *_ in self.written if each == lane)
         value = orjson.dumps(happened)
-        self.written.append((partition, offset, value))
-        self._hub.publish(partition, offset, value)
+        self.written.append((lane, offset, value, suppliers))
+        self._hub.publish(lane, offset, value, suppliers)
 
-    async def read_again(self, cursor: dict[int, int], until: dict[int, int], wanted: Any) -> AsyncIterator[bytes]:
-        from gateway.alerts_topic import LogGone, _frame_again
-        from gateway.hub import Repeats
+    async def read_again(self, cursor: Any, until: Any, wanted: Any) -> AsyncIterator[Entry]:
 
         if self.gone:
             raise LogGone("deleted")
         positions, repeats = dict(cursor), Repeats()
-        for partition, offset, value in self.written:
-            if cursor.get(partition, 0) <= offset < until[partition]:
-                positions[partition] = offset + 1
-                if frame := _frame_again(value, positions, wanted, repeats):
-                    yield frame
+        for lane, offset, value, suppliers in self.written:
+            if cursor.get(lane, 0) <= offset < until[lane]:
+                positions[lane] = offset + 1
+                entry = entry_again(lane, offset, value, suppliers, positions, repeats)
+                if entry and wanted.passes(entry.province, entry.kind, entry.bands, entry.code, entry.suppliers):
+                    yield entry
 
 
 class FakeBroker:
@@ -269,6 +278,7 @@ class Parts:
         self.hub = Hub(ring_events)
         self.hub.begin({0: 0, 1: 0}, {})
         self.topic = FakeTopic(self.hub)
+        self.prices = FakeTopic(self.hub, PRICE_LANES)
         self.evidence = FakeEvidence({})
         read_model = ReadModel(self.redis)  # type: ignore[arg-type]
         self.summary = Summary(read_model, self.topic, self.hub, SETTINGS.redis_url)
@@ -277,7 +287,7 @@ class Parts:
         self.keys.loaded = True
         self.intake = Intake(SETTINGS, FeedLog(SETTINGS, lambda _: FakeProducer(self.broker)))
         self.sources = Sources(
-            SETTINGS, self.hub, self.topic, read_model, self.evidence, self.summary, self.redis, self.keys, self.intake,
+            SETTINGS, self.hub, self.topic, self.prices, read_model, self.evidence, self.summary, self.redis, self.keys, self.intake,
         )  # fmt: skip
         self.app: FastAPI = create_app(SETTINGS, self.sources, connected=False)
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from cli.supply_arithmetic import Step, supply_steps
 from config.provinces import PROVINCE_CODES, PROVINCE_INDEX, PROVINCES
+from gateway.supply_arithmetic import Step, supply_steps
 from schemas.columns import ABSENT, ORDER, QUOTE, QUOTE_KINDS, QUOTE_STATUSES, RECORD_TYPES
 from schemas.money import format_e4, parse_money
 from schemas.parser import Record, parse_line

@@ -1,0 +1,126 @@
+"""Each code's saved row in Redis, copied from the state topic: for price queries, and to know who lists a code.
+
+A view that may be dropped at any time: how far it has read is in Redis itself, written with what was read.
+"""
+
+import asyncio
+from functools import partial
+from typing import Any, Final
+
+import aiokafka.errors
+import redis.asyncio
+import structlog
+from aiokafka.structs import TopicPartition
+
+from agents import logs
+from agents.app import exit_code, stop_on_signals
+from agents.clients import new_reader
+from agents.read_model import OFFSET_KEY, ReadModel
+from config.settings import Settings
+from config.topics import STATE
+from streams.checkpoint import ROW_VERSION
+from streams.layout import CODE
+from streams.partition_row import PARTITION_KEY
+
+ROWS: Final = "pl:rows"
+"""Redis hash: code → its row as it stands in the state topic."""
+CHECKPOINTS: Final = "pl:checkpoints"
+"""Redis hash: partition → its partition row."""
+_ROWS_A_TRANSACTION: Final = 2_000
+_LOOK_S: Final = 1.0
+_TIMEOUT_S: Final = 10.0
+_OFFSET_AT: Final[int] = 1 + dict(CODE.fields or {})["applied_offset"][1]
+_LINE_AT: Final[int] = 1 + dict(CODE.fields or {})["applied_line"][1]
+
+_log = structlog.get_logger("listings")
+
+
+def run(settings: Settings) -> int:
+    """Copies until SIGTERM or SIGINT. Returns the exit code."""
+    logs.set_up(settings, "listings")
+    return exit_code(partial(_run, settings))
+
+
+async def _run(settings: Settings) -> None:
+    stop = stop_on_signals()
+    client = redis.asyncio.from_url(
+        settings.redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, decode_responses=False
+    )
+    try:
+        await Copier(settings, client).run(stop)
+    finally:
+        await client.aclose()
+
+
+class Copier:
+    """Reads the state topic from where Redis is. One is enough; several at once do no harm."""
+
+    def __init__(self, settings: Settings, client: Any) -> None:
+        self._settings = settings
+        self._client = client
+        self._model = ReadModel(client)
+        self._reached: dict[TopicPartition, int] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Copies until ``stop`` is set. Raises what aiokafka raises when the broker stays away."""
+        reader = new_reader(self._settings)
+        await reader.start()
+        try:
+            if STATE.name not in await reader.topics():
+                raise aiokafka.errors.UnknownTopicOrPartitionError(f"no topic {STATE.name}: `pricelink topics apply`")
+            places = [TopicPartition(STATE.name, each) for each in sorted(reader.partitions_for_topic(STATE.name))]
+            reader.assign(places)
+            for place in places:
+                await self._seek(reader, place)
+            looked_s = asyncio.get_running_loop().time()
+            while not stop.is_set():
+                fetched = await reader.getmany(timeout_ms=200, max_records=_ROWS_A_TRANSACTION)
+                for place, records in fetched.items():
+                    pairs = [(record.key or b"", record.value) for record in records]
+                    await self._model.patiently(partial(self._write, place, pairs, records[-1].offset + 1))
+                if asyncio.get_running_loop().time() - looked_s > _LOOK_S:
+                    looked_s = asyncio.get_running_loop().time()
+                    await self._look_for_moves(reader, places)
+        finally:
+            await reader.stop()
+
+    async def _stored(self, place: TopicPartition) -> int:
+        return await self._model.patiently(partial(self._model.offset, place.topic, place.partition))
+
+    async def _seek(self, reader: Any, place: TopicPartition) -> None:
+        self._reached[place] = await self._stored(place)
+        reader.seek(place, self._reached[place])
+
+    async def _look_for_moves(self, reader: Any, places: list[TopicPartition]) -> None:
+        """Notices a Redis that was flushed, and another copier: whoever is further counts."""
+        for place in places:
+            if await self._stored(place) != self._reached[place]:
+                _log.warning("Redis is not where it was", partition=place.partition)
+                await self._seek(reader, place)
+
+    async def _write(self, place: TopicPartition, pairs: list[tuple[bytes, bytes | None]], after: int) -> None:
+        rows = {key: value for key, value in pairs if b"/" not in key and key != PARTITION_KEY}
+        there = await self._client.hmget(ROWS, list(rows)) if rows else []
+        # A worker that lost its partition without knowing may write a row that is older than the new owner's.
+        newer = {
+            key: value
+            for (key, value), was in zip(rows.items(), there, strict=True)
+            if value is not None and (was is None or position_of(value) >= position_of(was))
+        }
+        own = [value for key, value in pairs if key == PARTITION_KEY and value is not None]
+        async with self._client.pipeline(transaction=True) as pipe:
+            if newer:
+                pipe.hset(ROWS, mapping=newer)
+            if own:
+                pipe.hset(CHECKPOINTS, str(place.partition), own[-1])
+            pipe.set(OFFSET_KEY.format(topic=place.topic, partition=place.partition), after)
+            await pipe.execute()
+        self._reached[place] = after
+
+
+def position_of(value: bytes) -> tuple[int, int]:
+    """Returns offset and line up to which a saved row is applied; (-1, 0) for a row of another layout."""
+    if value[:1] != bytes((ROW_VERSION,)):
+        return -1, 0
+    offset = int.from_bytes(value[_OFFSET_AT : _OFFSET_AT + 8], "little", signed=True)
+    return offset, int.from_bytes(value[_LINE_AT : _LINE_AT + 4], "little", signed=True)
