@@ -17,7 +17,17 @@ OURS = {name: service for name, service in SERVICES.items() if "build" in servic
 
 
 def test_every_process_is_a_service() -> None:
-    assert OURS.keys() == {"topics", "worker", "clock", "read-model", "scorecards", "silence", "gateway", "market"}
+    assert OURS.keys() == {
+        "topics",
+        "worker",
+        "clock",
+        "read-model",
+        "listings",
+        "scorecards",
+        "silence",
+        "gateway",
+        "market",
+    }
 
 
 @pytest.mark.parametrize("name", OURS)
