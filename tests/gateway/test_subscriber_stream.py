@@ -180,7 +180,8 @@ def test_an_owner_has_a_bounded_number_of_streams(monkeypatch: pytest.MonkeyPatc
         _, headers = key_of(parts)
         _, others = key_of(parts, Owner("supplier", THEIRS))
         async with client.stream("GET", "/v1/events/stream", headers=headers) as answer:
-            await Messages(answer).take(1, "ready")
+            stream = Messages(answer)  # dropped, it would close the connection
+            await stream.take(1, "ready")
             assert (await client.get("/v1/events/stream", headers=headers)).status_code == 429
             async with client.stream("GET", "/v1/events/stream", headers=others) as another:
                 assert another.status_code == 200
