@@ -165,6 +165,18 @@ def gateway() -> None:
 
 
 @app.command()
+def notifier() -> None:
+    """Send suppliers' events to their webhooks: signed, tried again, in order within a code."""
+    from agents import logs
+    from agents.clients import new_producer
+    from config.settings import settings
+    from notifier.process import run as run_notifier
+
+    logs.set_up(settings(), "notifier")
+    run_notifier(settings(), new_producer)
+
+
+@app.command()
 def market(
     rate: Annotated[float, typer.Option(help="Records a second, once all products are listed.", min=0.1)] = 200.0,
     seed: Annotated[int, typer.Option(help="The same seed makes the same market.")] = 1,

@@ -192,6 +192,7 @@ class _Tree:
         self._start("gateway", "gateway", stage=_SERVICES)
         self._start("read-model", "read-model", stage=_SERVICES)
         self._start("listings", "listings", stage=_SERVICES)
+        self._start("notifier", "notifier", stage=_SERVICES)
 
     def _start(self, name: str, *arguments: str, stage: int) -> None:
         own = self._environment | {"PRICELINK_INSTANCE": name}

@@ -94,6 +94,10 @@ class Settings(BaseSettings):
     """Lines that one gateway has read and the broker has not acknowledged; more are not taken (429)."""
     feeds_answer_s: float = Field(default=20.0, gt=0)
     """How long a body's last line may wait for the broker before the answer is 503."""
+    webhooks_allow_http: bool = False
+    """Webhooks may go to ``http://``, too: for tests, or a network of one's own."""
+    webhooks_allowed_networks: str = ""
+    """Networks, comma-separated, where webhooks may go although they are not public: ``10.1.0.0/16``."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 

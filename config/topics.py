@@ -89,7 +89,18 @@ KEYS: Final = Topic(
     {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.3", "segment.ms": str(_DAY_MS)},
 )
 
+WEBHOOKS: Final = Topic(
+    "pricelink.webhooks",
+    "webhook endpoints with their secrets, by their id; gateways and the notifier read it whole and follow it",
+    {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.3", "segment.ms": str(_DAY_MS)},
+)
+DELIVERIES: Final = Topic(
+    "pricelink.deliveries",
+    "how far each webhook endpoint is, and which events are still on their way to it; the notifier's own",
+    {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": "600000"},
+)
+
 TOPICS: Final = (
-    FEEDS, ALERTS, PRICE_CHANGES, DEAD_LETTERS, STATE, KEYS, SCORECARDS, *SCORES_BY.values(), *SCORE_ROWS.values(),
+    FEEDS, ALERTS, PRICE_CHANGES, DEAD_LETTERS, STATE, KEYS, WEBHOOKS, DELIVERIES, SCORECARDS, *SCORES_BY.values(), *SCORE_ROWS.values(),
     SILENCE, INSPECTIONS,
 )  # fmt: skip

@@ -186,12 +186,16 @@ class AlertsTopic:
         return not doubtful
 
     async def read_again(
-        self, cursor: Mapping[int, int], until: Mapping[int, int], wanted: Filter
+        self,
+        cursor: Mapping[int, int],
+        until: Mapping[int, int],
+        wanted: Filter,
+        most: int | None = CATCH_UP_EVENTS,
     ) -> AsyncIterator[Entry]:
         """Gives the events of the topic from ``cursor`` up to ``until`` (both next offsets), repeats dropped.
 
-        The cursor of each is ``cursor``, moved on behind it. Raises LogGone when they are too many or not there any
-        more, and one of BROKER_FAULTS.
+        The cursor of each is ``cursor``, moved on behind it. Raises LogGone when they are more than ``most`` or not
+        there any more, and one of BROKER_FAULTS.
         """
         prices = self.first_lane == PRICE_LANES
         behind = {
@@ -199,8 +203,9 @@ class AlertsTopic:
             for lane, offset in until.items()
             if (lane >= PRICE_LANES) == prices and cursor.get(lane, 0) < offset
         }
-        if sum(offset - cursor.get(self._lane(each), 0) for each, offset in behind.items()) > CATCH_UP_EVENTS:
-            raise LogGone(f"more than {CATCH_UP_EVENTS} events behind")
+        events = sum(offset - cursor.get(self._lane(each), 0) for each, offset in behind.items())
+        if most is not None and events > most:
+            raise LogGone(f"more than {most} events behind")
         if not behind:
             return
         positions = dict(cursor)

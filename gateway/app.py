@@ -26,6 +26,7 @@ from gateway import (
     stream,
     subscriber_queries,
     subscriber_stream,
+    webhooks,
 )
 from gateway.drain import Drain
 from gateway.sources import Sources
@@ -65,6 +66,7 @@ def create_app(settings: Settings, sources: Sources, *, connected: bool = True) 
     app.include_router(price_lists.router)
     app.include_router(subscriber_stream.router)
     app.include_router(subscriber_queries.router)
+    app.include_router(webhooks.router)
     open_here = [Depends(access.console)]
     app.include_router(stream.router, dependencies=open_here, responses=access.CONSOLE_RESPONSES)
     app.include_router(queries.router, dependencies=open_here, responses=access.CONSOLE_RESPONSES)

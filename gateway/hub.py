@@ -7,6 +7,7 @@ with the cursor of the last event it got.
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
@@ -122,6 +123,46 @@ class Subscription:
         return taken
 
 
+class Tap:
+    """Events for a part of this process that reads on by itself: bounded, and marked ``behind`` when it was too full.
+
+    ``start``: the hub's positions when it began.
+    """
+
+    def __init__(self, wanted: Filter, start: dict[int, int], limit: int = QUEUE_EVENTS) -> None:
+        self.wanted = wanted
+        self.start = start
+        self.behind = False
+        self._limit = limit
+        self._entries: deque[Entry] = deque()
+        self._ready = asyncio.Event()
+
+    def push(self, entry: Entry) -> None:
+        """Queues an event."""
+        if len(self._entries) >= self._limit:
+            self.lose()
+        elif not self.behind:
+            self._entries.append(entry)
+        self._ready.set()
+
+    def lose(self) -> None:
+        """Marks it as behind: its reader must catch up from the log."""
+        self.behind = True
+        self._entries.clear()
+        self._ready.set()
+
+    def take(self) -> Entry | None:
+        """Returns the next event, None if none waits."""
+        return self._entries.popleft() if self._entries else None
+
+    async def wait(self, seconds: float) -> None:
+        """Waits for an event, at most so long."""
+        if not self._entries and not self.behind:
+            self._ready.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ready.wait(), seconds)
+
+
 class Hub:
     """Gives every event of ``alerts`` and ``price-changes`` once to every client that wants it.
 
@@ -136,6 +177,7 @@ class Hub:
         self.unreadable_total = 0
         self.cut_total = 0
         self.clients: set[Subscription] = set()
+        self.taps: set[Tap] = set()
         self._repeats = Repeats()
         self._ring: deque[Entry] = deque()
         self._ring_events = ring_events
@@ -181,6 +223,9 @@ class Hub:
         for client in self.clients:
             if _wants(client.wanted, entry):
                 client.push(entry.frame)
+        for tap in self.taps:
+            if _wants(tap.wanted, entry):
+                tap.push(entry)
 
     def _entry(
         self, partition: int, offset: int, event: dict[str, Any], value: bytes, suppliers: frozenset[str]
@@ -202,6 +247,8 @@ class Hub:
             self._ends.pop(lane, None)
         self._ring = deque(entry for entry in self._ring if entry.partition not in gone)
         self._repeats.forget()
+        for tap in self.taps:
+            tap.lose()
         for client in self.clients:
             client.push(frame_of("reset", b'{"why":"log_began_anew"}'))
 
@@ -210,6 +257,16 @@ class Hub:
         client = Subscription(wanted, dict(self.positions or {}), limit, owner, key_id)
         self.clients.add(client)
         return client
+
+    def tap(self, wanted: Filter) -> Tap:
+        """Adds a tap. It must be handed to ``untap`` in the end."""
+        tap = Tap(wanted, dict(self.positions or {}))
+        self.taps.add(tap)
+        return tap
+
+    def untap(self, tap: Tap) -> None:
+        """Removes a tap."""
+        self.taps.discard(tap)
 
     def unsubscribe(self, client: Subscription) -> None:
         """Removes a client."""

@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 
 from config.settings import Settings
 from gateway.alerts_topic import AlertsTopic
+from gateway.endpoints import EndpointBook
 from gateway.evidence import Evidence
 from gateway.feed_log import FeedLog, NewProducer
 from gateway.hub import Hub
@@ -39,6 +40,7 @@ class Sources:
     redis: Any
     keys: KeyRing
     intake: Intake
+    endpoints: EndpointBook
 
     @classmethod
     def of(cls, settings: Settings, new_producer: NewProducer) -> Self:
@@ -58,7 +60,7 @@ class Sources:
         summary = Summary(read_model, topic, hub, settings.redis_url)
         return cls(
             settings, hub, topic, prices, read_model, Evidence(settings), summary, redis,
-            KeyRing(settings, redis), Intake(settings, FeedLog(settings, new_producer)),
+            KeyRing(settings, redis), Intake(settings, FeedLog(settings, new_producer)), EndpointBook(settings, new_producer),
         )  # fmt: skip
 
     async def _end_dead_keys(self) -> None:
@@ -77,6 +79,7 @@ class Sources:
             self._end_dead_keys(),
             self.summary.keep(),
             self.keys.follow(),
+            self.endpoints.follow(),
             self.keys.keep_notes(),
         )
         tasks = [asyncio.create_task(part) for part in (*parts, self.intake.warm_up(), self.intake.log.run())]

@@ -18,9 +18,10 @@ LAYERS = {
     "streams": {"config", "schemas"},
     "agents": {"config", "schemas", "streams"},
     "gateway": {"config", "schemas", "streams"},
+    "notifier": {"config", "schemas", "streams", "gateway"},
     "market": {"config", "schemas", "agents"},
-    "load_tests": {"config", "schemas", "streams", "agents", "gateway", "market", "tests"},
-    "cli": {"config", "schemas", "streams", "agents", "gateway", "market"},
+    "load_tests": {"config", "schemas", "streams", "agents", "gateway", "notifier", "market", "tests"},
+    "cli": {"config", "schemas", "streams", "agents", "gateway", "notifier", "market"},
 }
 """Each package, and what it may import besides itself: one way only."""
 

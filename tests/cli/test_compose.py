@@ -23,6 +23,7 @@ def test_every_process_is_a_service() -> None:
         "clock",
         "read-model",
         "listings",
+        "notifier",
         "scorecards",
         "silence",
         "gateway",

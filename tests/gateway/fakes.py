@@ -17,6 +17,7 @@ from gateway import repeats
 from gateway.alerts_topic import AlertsTopic, LogGone, entry_again
 from gateway.app import create_app
 from gateway.cursors import PRICE_LANES
+from gateway.endpoints import EndpointBook
 from gateway.evidence import Evidence, Line, Position
 from gateway.feed_log import FeedLog
 from gateway.hub import Entry, Hub, Repeats
@@ -77,6 +78,9 @@ class FakeRedis:
 
     async def hmget(self, key: str, names: Sequence[str]) -> list[bytes | None]:
         return [self._get(key, {}).get(name) for name in names]
+
+    async def lrange(self, key: str, first: int, last: int) -> list[bytes]:
+        return list(self._get(key, [])[first : last + 1])
 
     async def zrangebylex(self, key: str, first: str, last: str, start: int, num: int) -> list[bytes]:
         names = sorted(self._get(key, set()))
@@ -174,7 +178,7 @@ class FakeTopic(AlertsTopic):
         self.written.append((lane, offset, value, suppliers))
         self._hub.publish(lane, offset, value, suppliers)
 
-    async def read_again(self, cursor: Any, until: Any, wanted: Any) -> AsyncIterator[Entry]:
+    async def read_again(self, cursor: Any, until: Any, wanted: Any, most: int | None = None) -> AsyncIterator[Entry]:
 
         if self.gone:
             raise LogGone("deleted")
@@ -270,6 +274,20 @@ class FakeEvidence(Evidence):
         ]
 
 
+class FakeEndpoints(EndpointBook):
+    """Endpoints in memory. ``fault``: nothing is written."""
+
+    def __init__(self) -> None:
+        super().__init__(SETTINGS, lambda _: None)
+        self.loaded = True
+        self.fault: Exception | None = None
+
+    async def _write(self, endpoint_id: str, value: bytes | None) -> None:
+        if self.fault:
+            raise self.fault
+        self.take(endpoint_id.encode(), value)
+
+
 class Parts:
     """A gateway's fakes."""
 
@@ -286,8 +304,9 @@ class Parts:
         self.keys = KeyRing(SETTINGS, self.redis)
         self.keys.loaded = True
         self.intake = Intake(SETTINGS, FeedLog(SETTINGS, lambda _: FakeProducer(self.broker)))
+        self.endpoints = FakeEndpoints()
         self.sources = Sources(
-            SETTINGS, self.hub, self.topic, self.prices, read_model, self.evidence, self.summary, self.redis, self.keys, self.intake,
+            SETTINGS, self.hub, self.topic, self.prices, read_model, self.evidence, self.summary, self.redis, self.keys, self.intake, self.endpoints,
         )  # fmt: skip
         self.app: FastAPI = create_app(SETTINGS, self.sources, connected=False)
 

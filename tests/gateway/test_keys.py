@@ -88,7 +88,7 @@ def test_unfit_owners(given: tuple[str | None, str | None, str | None]) -> None:
 def test_what_is_no_key_in_the_topic_opens_nothing() -> None:
     made = ring()
     for value in (b"", None, b"{}", b"[]", b"nonsense", b'{"owner":{"kind":1}}'):
-        made._take(value)
+        made.take(b"", value)
     assert made.find("pl_a_b", NOW_MS) is None
 
 

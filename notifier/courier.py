@@ -1,0 +1,261 @@
+"""One endpoint's courier: reads the logs for it, sends, tries again, keeps the order within a code."""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.alerts_topic import BROKER_FAULTS
+from gateway.endpoints import Endpoint
+from gateway.hub import Entry, Tap
+from notifier.journal import Journal
+from notifier.log_source import LogSource
+from notifier.messages import cloud_event, headers_of, message_id
+from notifier.progress import OUTSTANDING, Delivery, Progress
+from notifier.schedule import DELAYS_S, Outcome, next_due_ms, why_disabled
+from notifier.sender import Sender
+
+AT_ONCE: Final = 8
+"""Attempts of an endpoint that are under way at once, each of another code; one only while it fails."""
+_BROKER_PAUSE_S: Final = 1.0
+_AWAY_MS: Final = 2_000
+"""An event that cannot be read again, because the broker is away, waits so long."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all couriers share. ``chance``: gives numbers from 0 to below 1, for jitter."""
+
+    source: LogSource
+    sender: Sender
+    journal: Journal
+    chance: Callable[[], float]
+
+
+def now_ms() -> int:
+    """Returns epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Courier:
+    """``progress`` is what must be written when ``dirty``; it is complete between any two awaits."""
+
+    def __init__(self, endpoint: Endpoint, progress: Progress | None, around: Surroundings) -> None:
+        self.endpoint = endpoint
+        self.progress = progress or Progress()
+        self.dirty = progress is None
+        self._around = around
+        self._changed = asyncio.Event()
+        self._values: dict[tuple[int, int], bytes] = {}
+        self._queues: OrderedDict[str, deque[Delivery]] = OrderedDict()
+        self._under_way: dict[asyncio.Task[None], str] = {}
+        for delivery in self.progress.outstanding:
+            self._queues.setdefault(delivery.code, deque()).append(delivery)
+
+    def change(self, endpoint: Endpoint) -> None:
+        """Takes the endpoint as it is now."""
+        self.endpoint = endpoint
+        self._changed.set()
+
+    @property
+    def is_on(self) -> bool:
+        """Tells whether anything is to be sent."""
+        void = self.progress.disabled_number < self.endpoint.enabled_number
+        return self.endpoint.enabled and (self.progress.disabled is None or void)
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        reading = asyncio.create_task(self._read())
+        try:
+            await self._send()
+        finally:
+            reading.cancel()
+            for task in self._under_way:
+                task.cancel()
+
+    # reading
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                await self._read_on()
+            except BROKER_FAULTS as error:
+                log.warning("endpoint %s waits for the broker: %s", self.endpoint.id, error)
+                await asyncio.sleep(_BROKER_PAUSE_S)
+
+    async def _read_on(self) -> None:
+        """Catches up from the cursor, then goes on live; returns when it has to catch up again."""
+        hub = self._around.source.hub
+        while not (self._around.source.ready and self.is_on):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        await self._take_wishes()
+        wish, wanted = self.endpoint.since_number, self.endpoint.wanted
+        tap = hub.tap(wanted)
+        try:
+            start = dict(tap.start)
+            async for entry in self._around.source.between(self.progress.cursor, start, wanted):
+                await self._room()
+                self._take(entry)
+                if self._is_stale(wish, tap):
+                    return
+            self.progress.cursor = start
+            self.dirty = True
+            while not self._is_stale(wish, tap):
+                entry_or_none = tap.take()
+                if entry_or_none is None:
+                    self._move_on(tap)
+                    await tap.wait(0.5)
+                    continue
+                self._take(entry_or_none)
+                await self._room()
+        finally:
+            hub.untap(tap)
+
+    def _is_stale(self, wish: int, tap: Tap) -> bool:
+        changed = self.endpoint.since_number != wish or self.endpoint.wanted != tap.wanted
+        replays = max((each.number for each in self.endpoint.replays), default=0) > self.progress.replay_number
+        return changed or replays or tap.behind or not self.is_on
+
+    def _move_on(self, tap: Tap) -> None:
+        """Everything of its own up to here is taken: the cursor follows what others get."""
+        positions = self._around.source.hub.positions
+        if positions and not tap.behind and positions != self.progress.cursor:
+            self.progress.cursor = dict(positions)
+            self.dirty = True
+
+    async def _take_wishes(self) -> None:
+        """Goes back in time, and takes single events again, as far as its owner asked for it since."""
+        if self.progress.since_number < self.endpoint.since_number:
+            number = self.endpoint.since_number
+            self.progress.cursor = await self._around.source.since(self.endpoint.since_ms)
+            self.progress.since_number = number
+        for each in self.endpoint.replays:
+            if each.number > self.progress.replay_number:
+                self._add(Delivery(each.lane, each.offset, each.event_id, f"replay {each.number}", now_ms(), 0, True))  # noqa: FBT003
+                self.progress.replay_number = each.number
+        self.dirty = True
+
+    async def _room(self) -> None:
+        while len(self.progress.outstanding) >= OUTSTANDING:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+    def _take(self, entry: Entry) -> None:
+        if entry.offset < self.progress.cursor.get(entry.partition, 0):
+            return
+        self.progress.cursor[entry.partition] = entry.offset + 1
+        place = (entry.partition, entry.offset)
+        self._values[place] = entry.value
+        self._add(Delivery(*place, "", entry.code, now_ms()))
+
+    def _add(self, delivery: Delivery) -> None:
+        self.progress.outstanding.append(delivery)
+        self._queues.setdefault(delivery.code, deque()).append(delivery)
+        self.dirty = True
+        self._changed.set()
+
+    # sending
+
+    async def _send(self) -> None:
+        while True:
+            self._changed.clear()
+            if self.progress.disabled is not None and self.is_on:
+                self._enable()
+            due_ms = self._start_attempts() if self.is_on else None
+            wait_s = 60.0 if due_ms is None else max(0.0, (due_ms - now_ms()) / 1_000)
+            try:
+                await asyncio.wait_for(self._changed.wait(), min(wait_s, 60.0) + 0.001)
+            except TimeoutError:
+                continue
+
+    def _enable(self) -> None:
+        self.progress.disabled = self.progress.failing_since_ms = None
+        self._hurry()
+
+    def _hurry(self) -> None:
+        """It works again: what waits for another attempt need not wait for long."""
+        for delivery in self.progress.outstanding:
+            delivery.due_ms = min(delivery.due_ms, now_ms() + int(self._around.chance() * 5_000))
+        self.dirty = True
+
+    def _start_attempts(self) -> int | None:
+        """Starts what may start; returns when the next one is due, None if nothing waits for its time alone."""
+        most = 1 if self.progress.failing_since_ms is not None else AT_ONCE
+        busy = set(self._under_way.values())
+        next_ms: int | None = None
+        for code, queue in list(self._queues.items()):
+            if len(self._under_way) >= most:
+                return None  # the end of an attempt wakes us
+            if code in busy:
+                continue
+            head = queue[0]
+            if head.due_ms > now_ms():
+                next_ms = head.due_ms if next_ms is None else min(next_ms, head.due_ms)
+                continue
+            task = asyncio.create_task(self._attempt(head))
+            self._under_way[task] = code
+            task.add_done_callback(self._attempt_ended)
+        return next_ms
+
+    def _attempt_ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.pop(task, None)
+        self._changed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("endpoint %s: an attempt failed in a way it should not", self.endpoint.id, exc_info=error)
+
+    async def _attempt(self, delivery: Delivery) -> None:
+        place = (delivery.lane, delivery.offset)
+        try:
+            value = self._values.get(place) or await self._around.source.value(*place)
+            if value is None:
+                delivery.due_ms = now_ms() + _AWAY_MS
+                return
+            delivery.event_id, body = cloud_event(value)
+        except (LookupError, ValueError) as error:
+            log.warning("endpoint %s: event %s cannot be sent: %s", self.endpoint.id, delivery.event_id, error)
+            self._settle(delivery)
+            return
+        self._values[place] = value
+        began_ms = now_ms()
+        message = message_id(self.endpoint.id, delivery.event_id)
+        headers = headers_of(message, body, self.endpoint.signing_secrets(began_ms), began_ms // 1_000)
+        outcome = await self._around.sender.send(self.endpoint.url, headers, body)
+        self._judge(delivery, outcome, began_ms)
+
+    def _judge(self, delivery: Delivery, outcome: Outcome, began_ms: int) -> None:
+        progress = self.progress
+        delivery.attempts += 1
+        next_ms: int | None = None
+        if outcome.succeeded:
+            if progress.failing_since_ms is not None:
+                progress.failing_since_ms = None
+                self._hurry()
+            self._settle(delivery)
+        else:
+            if progress.failing_since_ms is None:
+                progress.failing_since_ms = began_ms
+            next_ms = next_due_ms(delivery.attempts, outcome, now_ms(), self._around.chance)
+            if next_ms is None:
+                self._settle(delivery)
+            else:
+                delivery.due_ms = next_ms
+            why = why_disabled(outcome, progress.failing_since_ms, now_ms())
+            if why is not None and self.is_on:
+                progress.disabled, progress.disabled_number = why, self.endpoint.enabled_number
+                log.warning("endpoint %s of %s is disabled: %s", self.endpoint.id, self.endpoint.supplier, why)
+        self.dirty = True
+        self._around.journal.note(self.endpoint.id, delivery, outcome, began_ms, next_ms, len(DELAYS_S))
+
+    def _settle(self, delivery: Delivery) -> None:
+        """It is delivered or given up: the next of its code may go."""
+        self.progress.outstanding.remove(delivery)
+        self._values.pop((delivery.lane, delivery.offset), None)
+        queue = self._queues[delivery.code]
+        queue.remove(delivery)
+        if not queue:
+            del self._queues[delivery.code]
+        self.dirty = True

@@ -1,0 +1,167 @@
+"""`pricelink notifier` as a process: one courier for each endpoint, and what they share."""
+
+import asyncio
+import logging
+import random
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, Final
+
+import orjson
+from redis.asyncio import Redis
+
+from config.settings import Settings
+from gateway.alerts_topic import BROKER_FAULTS, AlertsTopic
+from gateway.endpoints import EndpointBook
+from gateway.hub import Hub
+from gateway.listers import Listers
+from gateway.read_model import ReadModel
+from notifier.courier import Courier, Surroundings
+from notifier.guard import networks_of
+from notifier.journal import Journal
+from notifier.log_source import LogSource
+from notifier.progress import ProgressLog
+from notifier.sender import Sender
+
+WRITE_S: Final = 1.0
+"""Between two writes of what changed: so much is sent again after a kill."""
+LOOK_S: Final = 0.1
+_JOURNAL_S: Final = 0.5
+_NAMES_AT_ONCE: Final = 64
+"""Host names looked up at once: one that its server does not answer must not hold up the others."""
+_STOP_S: Final = 5.0
+
+log = logging.getLogger(__name__)
+NewProducer = Callable[[Settings], Any]
+
+
+def run(settings: Settings, new_producer: NewProducer) -> None:
+    """Sends until SIGTERM or SIGINT."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # gateway.alerts_topic says once what it says often
+    asyncio.run(_run(settings, new_producer))
+
+
+async def _run(settings: Settings, new_producer: NewProducer) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.set_default_executor(ThreadPoolExecutor(_NAMES_AT_ONCE, "names"))
+    redis = Redis.from_url(settings.redis_url, socket_timeout=3.0, socket_connect_timeout=1.0)
+    notifier = Notifier(settings, new_producer, redis)
+    running = asyncio.create_task(notifier.run())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+    finally:
+        stopping.cancel()
+        running.cancel()
+        with suppress(asyncio.CancelledError, TimeoutError):
+            await asyncio.wait_for(running, _STOP_S)
+        await redis.aclose()
+
+
+class Notifier:
+    """The couriers of all endpoints."""
+
+    def __init__(self, settings: Settings, new_producer: NewProducer, redis: Any) -> None:
+        self._settings = settings
+        hub = Hub()
+        self.book = EndpointBook(settings, new_producer)
+        self.progress = ProgressLog(settings, new_producer)
+        self.couriers: dict[str, Courier] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._alerts = AlertsTopic(settings, hub)
+        self._prices = AlertsTopic.of_prices(settings, hub, Listers(ReadModel(redis)))
+        self._source = LogSource(settings, hub, self._alerts, self._prices)
+        self._journal = Journal(redis)
+        self._gone: list[str] = []
+
+    async def run(self) -> None:
+        """Works until cancelled; what changed is written before it ends. Raises one of BROKER_FAULTS at its start."""
+        sender = Sender(networks_of(self._settings.webhooks_allowed_networks))
+        around = Surroundings(self._source, sender, self._journal, random.random)
+        await self.progress.start()
+        parts = (self._alerts.follow(), self._prices.follow(), self.book.follow(), self._write_journal())
+        tasks = [asyncio.create_task(part) for part in parts]
+        try:
+            await self._read_progress()
+            tasks.append(asyncio.create_task(self._write_progress()))
+            while True:
+                for task in tasks:
+                    if task.done():
+                        task.result()
+                if self.book.loaded:
+                    self._appoint(around)
+                await asyncio.sleep(LOOK_S)
+        finally:
+            for task in (*self._running.values(), *tasks):
+                task.cancel()
+            await asyncio.gather(*self._running.values(), *tasks, return_exceptions=True)
+            await self._write_changed()
+            await self._journal.write()
+            await sender.close()
+            await self.progress.stop()
+
+    async def _read_progress(self) -> None:
+        reading = asyncio.create_task(self.progress.follow())
+        while not self.progress.loaded:  # noqa: ASYNC110  another task reads it
+            await asyncio.sleep(0.05)
+        reading.cancel()
+
+    def _appoint(self, around: Surroundings) -> None:
+        """Gives each new endpoint a courier, tells the others what changed, and dismisses those of deleted ones."""
+        for endpoint_id, endpoint in self.book.endpoints.items():
+            courier = self.couriers.get(endpoint_id)
+            if courier is None:
+                courier = Courier(endpoint, self.progress.found.pop(endpoint_id, None), around)
+                self.couriers[endpoint_id] = courier
+                self._running[endpoint_id] = asyncio.create_task(courier.run())
+            elif courier.endpoint is not endpoint:
+                courier.change(endpoint)
+            if self._running[endpoint_id].done():
+                self._running[endpoint_id].result()
+        for endpoint_id in self.couriers.keys() - self.book.endpoints.keys():
+            del self.couriers[endpoint_id]
+            self._running.pop(endpoint_id).cancel()
+            self._gone.append(endpoint_id)
+
+    async def _write_progress(self) -> None:
+        while True:
+            await asyncio.sleep(WRITE_S)
+            await self._write_changed()
+
+    async def _write_changed(self) -> None:
+        changed = [(endpoint_id, courier) for endpoint_id, courier in self.couriers.items() if courier.dirty]
+        states: list[tuple[str, bytes | None]] = []
+        for endpoint_id, courier in changed:
+            courier.dirty = False
+            states.append((endpoint_id, courier.progress.to_bytes()))
+            self._journal.states[endpoint_id] = orjson.dumps(_shown(courier))
+        gone, self._gone = self._gone, []
+        try:
+            await self.progress.write([*states, *((endpoint_id, None) for endpoint_id in gone)])
+        except BROKER_FAULTS as error:
+            log.warning("how far endpoints are could not be written: %s; trying again", error)
+            self._gone += gone
+            for _, courier in changed:
+                courier.dirty = True
+
+    async def _write_journal(self) -> None:
+        while True:
+            await asyncio.sleep(_JOURNAL_S)
+            await self._journal.write()
+
+
+def _shown(courier: Courier) -> dict[str, Any]:
+    progress = courier.progress
+    return {
+        "state": "on" if courier.is_on else "disabled" if courier.endpoint.enabled else "off",
+        "disabled": None if courier.is_on else progress.disabled,
+        "failing_since_ms": progress.failing_since_ms,
+        "outstanding": len(progress.outstanding),
+    }
