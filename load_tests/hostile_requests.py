@@ -29,11 +29,11 @@ async def run(options: argparse.Namespace) -> int:
         arguments = [
             str(Path(sys.executable).with_name("schemathesis")), "run", f"{client.base_url}/openapi.json", "--checks", CHECKS,
             "--header", f"Authorization: {headers['Authorization']}", "--exclude-path-regex", "^(/v1/events/stream|/events)$",
-            "--max-examples", str(options.examples), "--request-timeout", "20", "--no-color", "--generation-database", "none",
+            "--max-examples", str(options.examples), "--max-time", str(int(options.seconds)), "--request-timeout", "20", "--no-color", "--generation-database", "none",
         ]  # fmt: skip
         child = await asyncio.create_subprocess_exec(*arguments, stdout=None if options.verbose else subprocess.PIPE)
         try:
-            said, _ = await asyncio.wait_for(child.communicate(), options.seconds)
+            said, _ = await asyncio.wait_for(child.communicate(), options.seconds + 60)
         except TimeoutError:
             child.terminate()
             said, _ = await child.communicate()
