@@ -50,7 +50,7 @@ _NO_LISTINGS: Final = np.empty(0, LISTING)
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A province's listing of a code. ``price_e4``: per piece, of the quote in force or last in force; 0: none yet.
+    """A province's listing of a code. ``price_e4``: per piece, of the quote in force or last in force; 0: none yet, nor a supplier.
 
     ``band``: an index in BANDS, of the open adjustment. ``waiting``, ``held``: suppliers of such a quote, if there is one.
     """
@@ -130,12 +130,13 @@ def read_row(value: bytes) -> SavedRow:
 
 def _listing(row: Any, extra: list[Any] | None) -> Listing:
     marks = 0 if extra is None else extra[0]
+    price_e4 = int(row["price_lo"]) | int(row["price_hi"]) << 32
     return Listing(
         province=int(row["province"]),
-        price_e4=int(row["price_lo"]) | int(row["price_hi"]) << 32,
+        price_e4=price_e4,
         in_force=bool(row["marks"] & IN_FORCE),
         kind=int(row["kind"]),
-        supplier=unpack_supplier(int(row["supplier_hi"]), int(row["supplier_lo"])),
+        supplier=unpack_supplier(int(row["supplier_hi"]), int(row["supplier_lo"])) if price_e4 else "",
         band=int(row["band"]),
         waiting=_supplier(extra[1]) if extra and marks & WAITS else None,
         held=_supplier(extra[2]) if extra and marks & HOLDS else None,
@@ -172,7 +173,7 @@ def as_json(row: SavedRow, policy: Policy, viewer: str | None) -> dict[str, Any]
                 "waits": each.waiting is not None,
                 "held": each.held is not None,
                 "own": viewer in set(each.suppliers),
-                "supplier": each.supplier if viewer in {None, each.supplier} else None,
+                "supplier": (each.supplier or None) if viewer in {None, each.supplier} else None,
             }
             for each in row.listings
         ],
