@@ -22,7 +22,7 @@ import orjson
 from agents.embedded import free_port
 from cli.keys import create
 from gateway.keys import Owner, OwnerKind
-from load_tests.bench import commit, machine
+from load_tests.report import commit, machine
 from tests.gateway.fakes import event
 from tests.gateway.live import Stage, stage
 

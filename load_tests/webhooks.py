@@ -19,7 +19,7 @@ from standardwebhooks import Webhook
 
 from agents.clients import new_producer
 from gateway.endpoints import Endpoint, EndpointBook, Secret, new_secret
-from load_tests.bench import commit, machine
+from load_tests.report import commit, machine
 from load_tests.sse_clients import append, process, share, supplier
 from tests.gateway.live import Stage, stage
 
