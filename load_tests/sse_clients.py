@@ -20,8 +20,9 @@ import httpx
 import orjson
 
 from agents.embedded import free_port
-from cli.keys import create
-from gateway.keys import Owner, OwnerKind
+from config.topics import KEYS
+from gateway.key_ring import now_ms
+from gateway.keys import Owner, OwnerKind, make_key
 from load_tests.report import commit, machine
 from tests.gateway.fakes import event
 from tests.gateway.live import Stage, stage
@@ -46,6 +47,13 @@ async def process(command: str, scene: Stage, **settings: str) -> AsyncIterator[
         if child.returncode is None:
             child.terminate()
             await child.wait()
+
+
+async def new_token(scene: Stage, owner: Owner) -> str:
+    """Makes a key; returns what its owner gets."""
+    key, token = make_key(owner, (), 1, now_ms(), ())
+    await scene.producer.send_and_wait(KEYS.name, key.to_bytes(), key=key.id.encode())
+    return token
 
 
 async def ready(address: str) -> None:
@@ -105,7 +113,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         owners = max(1, options.clients // STREAMS_A_KEY)
         kind: OwnerKind = "operator" if options.everything else "supplier"
         names = [f"desk-{n}" if options.everything else supplier(n) for n in range(owners)]
-        tokens = [(await asyncio.to_thread(create, scene.settings, Owner(kind, name), (), 1))[1] for name in names]
+        tokens = [await new_token(scene, Owner(kind, name)) for name in names]
         port = free_port()
         address = f"http://127.0.0.1:{port}"
         async with process("gateway", scene, PRICELINK_GATEWAY_PORT=str(port), PRICELINK_LOG_FORMAT="console"):
