@@ -14,6 +14,7 @@ COPY streams streams
 COPY agents agents
 COPY gateway gateway
 COPY market market
+COPY notifier notifier
 COPY cli cli
 RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev
 
