@@ -66,9 +66,11 @@ class Copier:
         reader = new_reader(self._settings)
         await reader.start()
         try:
-            if STATE.name not in await reader.topics():
+            cluster = await reader._client.fetch_all_metadata()  # noqa: SLF001  public calls would create the topic
+            numbers = cluster.partitions_for_topic(STATE.name)
+            if not numbers:
                 raise aiokafka.errors.UnknownTopicOrPartitionError(f"no topic {STATE.name}: `pricelink topics apply`")
-            places = [TopicPartition(STATE.name, each) for each in sorted(reader.partitions_for_topic(STATE.name))]
+            places = [TopicPartition(STATE.name, each) for each in sorted(numbers)]
             reader.assign(places)
             for place in places:
                 await self._seek(reader, place)
