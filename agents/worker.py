@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from agents import logs, metrics
+from agents.allocation import keep_freed_blocks
 from agents.app import App, Tasks, exit_code, make_app, run_app, stop_on_signals, tps_of
 from agents.clients import never_give_up, new_producer, new_reader
 from agents.feeds import Feeds
@@ -45,6 +46,7 @@ def run(settings: Settings, new_machine: NewMachine | None = None) -> int:
     """Runs a worker until SIGTERM or SIGINT; returns its exit code (``agents.exits``)."""
     logs.set_up(settings, "worker")
     sys.setswitchinterval(_SWITCH_S)
+    keep_freed_blocks()
     return exit_code(partial(_run, settings, new_machine))
 
 

@@ -52,6 +52,8 @@ STATE: Final = Topic(
         "min.compaction.lag.ms": "600000",
         "min.cleanable.dirty.ratio": "0.3",
         "segment.ms": "3600000",
+        # Only closed segments are compacted, and all that is left is read at each assignment.
+        "segment.bytes": str(128 << 20),
         "max.message.bytes": str(_LARGEST_MESSAGE),
     },
 )
