@@ -9,6 +9,7 @@ own iterator, ten times slower: batches of transactions of which some were abort
 
 # ruff: noqa: SLF001
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -32,7 +33,10 @@ from schemas.scanner import room_for
 _STEP: Final = 500
 """Messages taken between two looks at how many bytes there are, where aiokafka iterates."""
 _DECODERS: Final = {1: gzip_decode, 2: snappy_decode, 3: cramjam.lz4.decompress, 4: zstd_decode}
+_LZ4: Final = 3
 _SHARE_USED: Final = 8
+TAIL_BYTES: Final = 4_096
+"""Left free behind records that are decompressed in place; where the scanner needs more, it copies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,8 @@ def compile_kernels() -> None:
     rows, data = np.zeros((1, 4), np.int64), np.zeros(1, np.uint8)
     nothing = np.frombuffer(b"", np.uint8)  # read-only, as what is fetched
     kernels.walk(nothing, state, rows, data, 1, True, False)  # noqa: FBT003  kernels have no keywords
-    kernels.read_records(nothing, 0, state, rows, data, 1, False)  # noqa: FBT003
+    kernels.read_records(nothing, 0, state, rows, data, 1, False, False)  # noqa: FBT003
+    kernels.read_records(data, 0, state, rows, data, 1, False, True)  # noqa: FBT003
     kernels.close_batch(state)
 
 
@@ -140,12 +145,18 @@ def take(result: Any, max_messages: int, max_bytes: int, highwater: int) -> Chun
 
 @dataclass(slots=True)
 class Cursor:
-    """How far the bytes of a fetch result are read."""
+    """How far the bytes of a fetch result are read. ``decompressed``: the records of the batch at hand, up to ``end``."""
 
     raw: Bytes
     state: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(kernels.STATE_SIZE, np.int64))
     decompressed: Bytes | None = None
+    end: int = 0
     unknown: bool = False
+
+    @property
+    def left(self) -> int:
+        """Returns how many bytes of what is decompressed are not read yet."""
+        return self.end - int(self.state[kernels.RECORD_AT])
 
 
 def _can_be_walked(records: Any) -> bool:
@@ -183,11 +194,12 @@ def fill(cursor: Cursor, rows: npt.NDArray[np.int64], max_bytes: int, *, check: 
     state[kernels.COUNT] = state[kernels.SIZE] = 0
     data = np.empty(_room(cursor, max_bytes), np.uint8)
     while True:
-        if cursor.decompressed is not None:
-            source = cursor.decompressed
-            if source.size > data.size - state[kernels.SIZE]:
+        source = cursor.decompressed
+        if source is not None:
+            in_place = source is data
+            if not in_place and cursor.left > data.size - state[kernels.SIZE]:
                 data = np.concatenate([data[: state[kernels.SIZE]], np.empty(_room(cursor, max_bytes), np.uint8)])
-            status = kernels.read_records(source, source.size, state, rows, data, max_bytes, keyed)
+            status = kernels.read_records(source, cursor.end, state, rows, data, max_bytes, keyed, in_place)
             if status == kernels.ENDED:
                 cursor.decompressed = None
                 kernels.close_batch(state)
@@ -195,7 +207,7 @@ def fill(cursor: Cursor, rows: npt.NDArray[np.int64], max_bytes: int, *, check: 
         else:
             status = kernels.walk(cursor.raw, state, rows, data, max_bytes, check, keyed)
             if status == kernels.COMPRESSED:
-                cursor.decompressed = _decompressed(cursor)
+                _decompress(cursor, None if keyed or state[kernels.SIZE] >= max_bytes else data)
                 continue
         return data, status
 
@@ -208,19 +220,33 @@ def _batch(partition: int, data: Bytes, size: int, messages: Rows) -> Batch:
 
 def _room(cursor: Cursor, max_bytes: int) -> int:
     """A chunk is full when it has ``max_bytes`` or more: one value may come on top, and none is larger than its source."""
-    largest = cursor.raw.size if cursor.decompressed is None else cursor.decompressed.size
+    largest = cursor.raw.size if cursor.decompressed is None else cursor.left
     return room_for(min(max_bytes, 2 * largest) + largest)
 
 
-def _decompressed(cursor: Cursor) -> Bytes:
-    start, end = int(cursor.state[kernels.AT]), int(cursor.state[kernels.BATCH_END])
+def _decompress(cursor: Cursor, data: Bytes | None) -> None:
+    """Decompresses the records of the batch at hand: behind what the chunk ``data`` has, if they fit, else apart."""
+    state = cursor.state
+    start, end = int(state[kernels.AT]), int(state[kernels.BATCH_END])
     codec = int(cursor.raw[start + 22]) & 7
+    packed = cursor.raw[start + kernels.HEADER_BYTES : end].tobytes()
+    if codec == _LZ4 and data is not None:
+        size = int(state[kernels.SIZE])
+        with contextlib.suppress(cramjam.DecompressionError):  # it does not fit
+            room: Any = data[size : data.size - TAIL_BYTES]
+            written = cramjam.lz4.decompress_into(packed, room)
+            cursor.decompressed, cursor.end = data, size + written
+            state[kernels.RECORD_AT] = size
+            state[kernels.SIZE] = (
+                size + written
+            )  # also where the chunk is full amid the batch: the rest is read from here
+            return
     decode = _DECODERS.get(codec)
     if decode is None:
         raise UnsupportedCodecError(f"Unknown compression codec {codec:#04x}")
-    decoded = np.frombuffer(decode(cursor.raw[start + kernels.HEADER_BYTES : end].tobytes()), np.uint8)
+    decoded = np.frombuffer(decode(packed), np.uint8)
     decoded.flags.writeable = False  # whatever the codec gives: the kernels are compiled for arrays that are read-only
-    return decoded
+    cursor.decompressed, cursor.end = decoded, decoded.size
 
 
 def _iterate(partition: int, records: Any, max_messages: int, max_bytes: int) -> tuple[Batch, bool]:

@@ -160,15 +160,18 @@ def close_batch(state: Any) -> None:
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
-def read_records(source: Any, end: int, state: Any, messages: Any, data: Any, most_bytes: int, keyed: bool) -> int:
+def read_records(
+    source: Any, end: int, state: Any, messages: Any, data: Any, most_bytes: int, keyed: bool, in_place: bool
+) -> int:
     """Takes the LEFT records at RECORD_AT of ``source`` into ``messages`` (rows of int64[4]) and ``data``.
 
     A row of ``messages`` is a MESSAGE; ``keyed``: start, where the key ends and the value starts, end, offset, and records
-    without a key or a value are left out. Returns ENDED when none is left, FULL when the chunk is, CORRUPT. ``data`` has
-    room for all of ``source`` beyond ``most_bytes``.
+    without a key or a value are left out. ``in_place``: ``source`` is ``data`` itself, and values stay where they are.
+    Returns ENDED when none is left, FULL when the chunk is, CORRUPT. ``data`` has room for all of ``source`` beyond
+    ``most_bytes``.
     """
     while state[LEFT] > 0:
-        if state[COUNT] == messages.shape[0] or state[SIZE] >= most_bytes:
+        if state[COUNT] == messages.shape[0] or (state[SIZE] >= most_bytes and not in_place):
             return FULL
         length, at = _varint(source, state[RECORD_AT], end)
         record_end = at + length
@@ -192,7 +195,7 @@ def read_records(source: Any, end: int, state: Any, messages: Any, data: Any, mo
         if offset < state[POSITION]:
             continue  # a batch comes whole, though we asked for its middle
         state[POSITION] = offset + 1
-        size = state[SIZE]
+        size = at if in_place else state[SIZE]
         row = messages[state[COUNT]]
         row[0] = size
         if keyed:
@@ -201,7 +204,9 @@ def read_records(source: Any, end: int, state: Any, messages: Any, data: Any, mo
             copy_octets(data, size, source, key_at, key_length)
             size += key_length
         after = size + max(value_length, 0)
-        copy_octets(data, size, source, at, after - size)
+        if not in_place:
+            copy_octets(data, size, source, at, after - size)
+            state[SIZE] = after
         if keyed:
             row[1] = size
             row[2] = after
@@ -210,7 +215,6 @@ def read_records(source: Any, end: int, state: Any, messages: Any, data: Any, mo
             row[1] = after
             row[2] = offset
             row[3] = state[APPEND_TIME_MS] if state[APPEND_TIME_MS] >= 0 else state[TIMESTAMP_MS] + delta_ms
-        state[SIZE] = after
         state[COUNT] += 1
     return ENDED
 
@@ -226,7 +230,16 @@ def walk(raw: Any, state: Any, messages: Any, data: Any, most_bytes: int, check:
             opened: int = _open_batch(raw, state, check)
             if opened != _OPENED:
                 return opened
-        status: int = read_records(raw, state[BATCH_END], state, messages, data, most_bytes, keyed)
+        status: int = read_records(
+            raw,
+            state[BATCH_END],
+            state,
+            messages,
+            data,
+            most_bytes,
+            keyed,
+            False,  # noqa: FBT003
+        )
         if status != ENDED:
             return status
         close_batch(state)
