@@ -15,8 +15,6 @@ from schemas.columns import CHANGES, KINDS
 from streams.json_bytes import put_bytes, put_time
 
 NO_KEY: Final = -1
-_LONG_CODE: Final = 27
-_SHORT_CODE: Final = 23
 _TIME_BYTES: Final = 24
 _LARGEST_HEADS: Final = 64
 """Bytes of a record that are no key, value or header: lengths, deltas, attributes."""
@@ -122,7 +120,9 @@ def put_events(
     count = 0
     for i in range(first, table.size):
         event = table[i]
-        key = _LONG_CODE if event.code[_LONG_CODE - 1] != 0 else _SHORT_CODE
+        key = event.code.size
+        while key > 0 and event.code[key - 1] == 0:
+            key -= 1
         value = event.end - event.start
         headers = 1
         if headed:

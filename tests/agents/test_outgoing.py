@@ -56,7 +56,7 @@ def messages_of(part: Part) -> list[Message]:
     return [part.message(number) for number in range(part.count)]
 
 
-codes = st.sampled_from([b"C" + b"1" * 26, b"X" + b"A" * 22])
+codes = st.sampled_from([b"C" + b"1" * 26, b"X" + b"A" * 22, b"C1"])
 events = st.tuples(codes, st.binary(max_size=300), st.binary(max_size=700),
                    st.integers(0, len(KINDS) - 1), st.integers(0, len(CHANGES) - 1))  # fmt: skip
 
