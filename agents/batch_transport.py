@@ -19,6 +19,7 @@ them when the transport starts. Where one of aiokafka's is gone, ``getmany`` tak
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final, cast
 
 import aiokafka
@@ -64,6 +65,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         """Chooses how to read, once."""
         super().__post_init__()
         self._busy_until = 0.0
+        self._epoch: tuple[int, int] | None = None
         absent = record_batches.missing()
         self._public_only = bool(absent)
         if not absent:
@@ -164,21 +166,32 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             del fetcher._records[partition]
             fetcher._notify(fetcher._wait_consume_future)
         if chunk is not None:
-            chunks[TP(chunk.topic, chunk.partition)] = [chunk]
+            chunks[TP(chunk.topic, chunk.partition)] = [replace(chunk, epoch=self._epoch)]
 
     async def _fetch_publicly(self, consumer: Any, partitions: set[TP], wait_s: float) -> dict[TP, list[Chunk]]:
         wanted = [TopicPartition(tp.topic, tp.partition) for tp in partitions]
+        epoch = self._epoch
         before = {tp: await consumer.position(tp) for tp in wanted}
         fetched = await consumer.getmany(
             *wanted, timeout_ms=int(wait_s * 1000), max_records=self._settings.chunk_records
         )
         return {
             TP(tp.topic, tp.partition): [
-                record_batches.chunk_of(tp.topic, tp.partition, records, before[tp], consumer.highwater(tp) or 0)
+                replace(
+                    record_batches.chunk_of(tp.topic, tp.partition, records, before[tp], consumer.highwater(tp) or 0),
+                    epoch=epoch,
+                )
             ]
             for tp, records in fetched.items()
             if records
         }
+
+    async def seek_all(self, offsets: Mapping[TP, int], epoch: tuple[int, int]) -> None:
+        """Seeks; whatever is taken from then on is of ``epoch``. No fetch of this thread comes in between."""
+        consumer = self._ensure_consumer()
+        for tp, offset in offsets.items():
+            consumer.seek(TopicPartition(tp.topic, tp.partition), offset)
+        self._epoch = epoch
 
     async def fenced_commit(self, offsets: Mapping[TP, int], generation: int) -> bool:
         """Commits ``offsets`` if this member still is in ``generation`` of the group, and the broker agrees."""
@@ -204,7 +217,6 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.in_flight: InFlight[TP] = InFlight()
         self._revocations = 0
-        self._positioned: tuple[int, int] | None = None
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -227,12 +239,11 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109  it is Faust's
         """Yields what was fetched; from then on it is in flight."""
         records, active = await self._wait_next_records(timeout)
-        epoch = self._epoch
         for tp, chunks in (records or {}).items():
             for chunk in chunks:
-                # What is fetched across a rebalance, or before the seek that follows it, is dropped. Faust resumes
+                # What was taken before the last seek, or is handed over across a rebalance, is dropped: Faust resumes
                 # partitions before it seeks, and a recovery that ends late resumes the flow amid the next rebalance.
-                if not self.flow_active or self.should_stop or self._positioned != epoch or epoch != self._epoch:
+                if not self.flow_active or self.should_stop or chunk.epoch != self._epoch:
                     return
                 if active is None or tp in active:
                     self.in_flight.hand_over(tp, chunk.last_offset, chunk.next_offset)
@@ -256,7 +267,6 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     async def perform_seek(self) -> None:
         """Seeks every assigned partition to where it starts: where ``find_positions`` says, else where committed."""
         epoch = self._epoch
-        self._positioned = None
         assigned = set(self.assignment())
         found: Mapping[TP, int] = {}
         if self.find_positions is not None:
@@ -269,16 +279,14 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             }
         if epoch != self._epoch:
             return
-        await self._thread.seek_wait({tp: offset for tp, offset in found.items() if tp in assigned})
-        if epoch != self._epoch:
-            return
-        self._positioned = epoch
         for tp in assigned:
             self._read_offset[tp] = None
             if tp in found:
                 self.in_flight.start(tp, found[tp])
             else:
                 self.in_flight.forget([tp])
+        places = {tp: offset for tp, offset in found.items() if tp in assigned}
+        await self._thread.call_thread(self._thread.seek_all, places, epoch)
 
     async def seek_chunks(self, tp: TP, offset: int) -> None:
         """Seeks one partition; what is in flight of it is forgotten."""
@@ -310,7 +318,6 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forgets the partitions, after the application had its chance to finish and commit."""
         self._revocations += 1
-        self._positioned = None
         await super().on_partitions_revoked(revoked)
         self.in_flight.forget(revoked)
 

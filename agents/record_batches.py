@@ -44,7 +44,8 @@ class Chunk:
     """A run of consecutive messages of one partition: the value of one event of the stream.
 
     ``position``: where the consumer stood before it, so that a reader can tell that no message was skipped.
-    ``next_offset``: where it stands after. ``highwater``: the partition's end as of the fetch.
+    ``next_offset``: where it stands after. ``highwater``: the partition's end as of the fetch. ``epoch``: that of the
+    consumer's last seek of all partitions before the chunk was taken.
     """
 
     topic: str
@@ -52,6 +53,7 @@ class Chunk:
     position: int
     next_offset: int
     highwater: int
+    epoch: tuple[int, int] | None = None
 
     @property
     def partition(self) -> int:

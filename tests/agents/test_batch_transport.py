@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,6 +38,7 @@ class Thread:
         self.committed: dict[TP, int] = {}
         self.commits_fail = False
         self.fetched: list[dict[TP, list[Chunk]]] = []
+        self.epoch: tuple[int, int] | None = None
 
     def assignment(self) -> set[TP]:
         return self.assigned
@@ -50,6 +52,10 @@ class Thread:
         self.committed.update(offsets)
         return True
 
+    async def seek_all(self, offsets: Mapping[TP, int], epoch: tuple[int, int]) -> None:
+        self.sought.append(dict(offsets))
+        self.epoch = epoch
+
     async def seek_wait(self, positions: Mapping[TP, int]) -> None:
         self.sought.append(dict(positions))
 
@@ -57,7 +63,8 @@ class Thread:
         return {tp: self.committed.get(tp, 0) for tp in self.assigned}
 
     async def getmany(self, active: set[TP], timeout: float) -> dict[TP, list[Chunk]]:  # noqa: ASYNC109
-        return self.fetched.pop(0) if self.fetched else {}
+        fetched = self.fetched.pop(0) if self.fetched else {}
+        return {tp: [replace(one, epoch=self.epoch) for one in chunks] for tp, chunks in fetched.items()}
 
 
 @pytest.fixture
@@ -175,6 +182,31 @@ def test_after_a_revocation_nothing_is_handed_over_until_the_next_seek(scene: An
         assert await fetch(consumer, thread, chunk(0, 0, 10)) == []
         await consumer.perform_seek()
         assert len(await fetch(consumer, thread, chunk(0, 0, 10))) == 1
+
+    scene(act)
+
+
+def test_what_is_taken_right_behind_the_seek_is_handed_over_and_nothing_older(scene: Any) -> None:
+    """The consumer's thread goes on before the stream's knows that it has sought: the chunk would be lost."""
+
+    async def act(consumer: BatchConsumer, thread: Thread) -> None:
+        await consumer.perform_seek()
+        consumer._on_partitions_revoked = nothing
+        await consumer.on_partitions_revoked({P0, P1})
+        consumer.app.consumer_generation_id += 1
+        consumer._set_active_tps({P0, P1})
+        sought = thread.seek_all
+        handed = []
+
+        async def seek_and_fetch(offsets: Mapping[TP, int], epoch: tuple[int, int]) -> None:
+            handed.append(await fetch(consumer, thread, chunk(0, 7, 9)))  # of where the last owner stood
+            await sought(offsets, epoch)
+            handed.append(await fetch(consumer, thread, chunk(0, 0, 10)))
+
+        thread.seek_all = seek_and_fetch  # type: ignore[method-assign]
+        await consumer.perform_seek()
+        assert [[message.value.position for message in messages] for messages in handed] == [[], [0]]
+        assert consumer.in_flight.unacked(P0) == 1
 
     scene(act)
 
