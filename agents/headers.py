@@ -1,14 +1,12 @@
-"""Kafka headers of what we write: CloudEvents 1.0 in binary mode on alerts, reason and position on dead letters."""
+"""Kafka headers of what we write: CloudEvents 1.0 in binary mode on alerts. For dead letters see ``schemas.dead_letters``."""
 
 from datetime import UTC, datetime
 from typing import Final
 
 import orjson
 
-from schemas.batches import DeadLetter
 from schemas.columns import CHANGES, KINDS
-
-Header = tuple[str, bytes]
+from schemas.dead_letters import Header
 
 _FIRST: Final[Header] = ("ce_specversion", b"1.0")
 _SOURCE: Final[Header] = ("ce_source", b"pricelink")
@@ -36,19 +34,3 @@ def rfc3339(at_ms: int) -> str:
     """Returns an instant in UTC with milliseconds, ``2026-01-01T00:00:00.000Z``."""
     seconds, ms = divmod(at_ms, 1000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"
-
-
-def dead_letter_headers(letter: DeadLetter) -> list[Header]:
-    """Returns the headers of a dead letter (SPEC §2)."""
-    headers = [
-        ("reason", letter.reason.encode()),
-        ("partition", b"%d" % letter.partition),
-        ("offset", b"%d" % letter.offset),
-        ("line", b"%d" % letter.line),
-    ]
-    headers += [
-        (name, value.encode(errors="backslashreplace"))
-        for name, value in (("field", letter.field), ("message", letter.message), ("moved_to", letter.moved_to))
-        if value is not None
-    ]
-    return headers

@@ -23,10 +23,11 @@ from agents.encode_kernels import (
     seal,
     varint,
 )
-from agents.headers import Header, alert_headers, dead_letter_headers
+from agents.headers import alert_headers
 from agents.record_kernels import HEADER_BYTES
 from schemas.batches import DeadLetter, Run, StateRows
 from schemas.columns import EVENT
+from schemas.dead_letters import Header, headers_of
 from streams.layout import ABSENT_KIND, EVENT_BYTES
 
 Message = tuple[bytes | None, bytes, list[Header]]
@@ -125,7 +126,7 @@ def state_rows(rows: StateRows) -> Records:
 
 def dead_letters(letters: list[DeadLetter]) -> Records:
     """Returns the original bytes of dead letters, with their headers."""
-    headers = [dead_letter_headers(letter) for letter in letters]
+    headers = [headers_of(letter) for letter in letters]
     parts = [part for letter, own in zip(letters, headers, strict=True) for part in (letter.original, _packed(own))]
     ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts))).reshape(-1, 2)
     spans = np.empty((len(letters), 4), np.int64)

@@ -18,13 +18,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from agents import logs, metrics, record_batches
 from agents.app import exit_code, stop_on_signals
 from agents.clients import new_producer, new_reader, quieten_clients
-from agents.headers import Header, silence_headers
+from agents.headers import silence_headers
 from agents.metrics import epoch_ms
 from agents.silence_watch import Decision, Newest, Watch
 from agents.watchdog import Watchdog
 from config.settings import Settings
 from config.topics import ALERTS, FEEDS, SILENCE
 from schemas.codes import partition_of
+from schemas.dead_letters import Header
 from schemas.scanner import admit, scan
 
 _log = structlog.get_logger("silence")

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import orjson
-
 from cli.log_file import LogFault, Message, batches
-from schemas.batches import DeadLetter, Effects, Run
+from schemas.batches import Effects, Run
+from schemas.dead_letters import line_of
 from schemas.parser import Reject
 from schemas.policy import Policy, load_policy
 from streams.machine import Machine
@@ -82,26 +81,13 @@ def _join(parts: list[Path], path: Path) -> None:
 
 
 def _chunks(effects: Effects) -> tuple[bytes, bytes, bytes]:
-    dead = b"".join(map(dead_letter_line, effects.dead_letters))
+    dead = b"".join(line_of(letter) + b"\n" for letter in effects.dead_letters)
     return _lines(effects.alerts), _lines(effects.price_changes), dead
 
 
 def _lines(run: Run) -> bytes:
     values = run.values()
     return b"\n".join(values) + b"\n" if values else b""
-
-
-def dead_letter_line(letter: DeadLetter) -> bytes:
-    """Returns a dead letter as a line of dead-letters.ndjson, line feed included."""
-    item: dict[str, object] = {
-        "partition": letter.partition,
-        "offset": letter.offset,
-        "line": letter.line,
-        "reason": letter.reason,
-    }
-    if letter.moved_to is not None:
-        item["moved_to"] = letter.moved_to
-    return orjson.dumps(item, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _count(totals: Totals, messages: int, effects: Effects) -> None:

@@ -1,6 +1,6 @@
 """Dead letters as they are written: a message of ``feeds.dead-letter``, and a line of ``dead-letters.ndjson`` (SPEC §2, §9)."""
 
-import json
+import orjson
 
 from schemas.batches import DeadLetter
 
@@ -19,7 +19,7 @@ def headers_of(letter: DeadLetter) -> list[Header]:
         ("line", b"%d" % letter.line),
     ]
     named = (("field", letter.field), ("message", letter.message), ("moved_to", letter.moved_to))
-    headers += [(name, text.encode()) for name, text in named if text is not None]
+    headers += [(name, text.encode(errors="backslashreplace")) for name, text in named if text is not None]
     return headers
 
 
@@ -33,4 +33,4 @@ def line_of(letter: DeadLetter) -> bytes:
     }
     if letter.moved_to is not None:
         shown["moved_to"] = letter.moved_to
-    return json.dumps(shown, separators=(",", ":")).encode()
+    return orjson.dumps(shown)

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from agents.encode_kernels import NO_KEY
-from agents.headers import dead_letter_headers, rfc3339
+from agents.headers import rfc3339
 from agents.outgoing import Message, Parts, Records
 from agents.sinks import KafkaWriter, Lane, Sinks
 from config.settings import Settings
 from config.topics import ALERTS, DEAD_LETTERS
 from schemas.batches import DeadLetter, Effects
+from schemas.dead_letters import headers_of
 from tests.agents.fake_machine import FakeMachine
 from tests.simulation.world import batch_of
 
@@ -151,7 +152,7 @@ def test_dead_letters_carry_their_bytes_and_say_why() -> None:
 
 def test_headers_of_a_dead_letter_for_a_moved_code() -> None:
     letter = DeadLetter(0, 7, 2, "disabled_code", b"{}", field="code", message="moved", moved_to="C9")
-    assert dict(dead_letter_headers(letter))["moved_to"] == b"C9"
+    assert dict(headers_of(letter))["moved_to"] == b"C9"
 
 
 def test_times_of_cloud_events() -> None:

@@ -8,8 +8,9 @@ from typer.testing import CliRunner
 
 from cli.log_file import Message, batch_of, open_log, read_log
 from cli.main import app
-from cli.replay import OUTPUTS, dead_letter_line
+from cli.replay import OUTPUTS
 from schemas.batches import DeadLetter
+from schemas.dead_letters import line_of
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 PRICES = ["01-linkage", "02-holds", "03-timers-ceilings-orders", "05-dead-letters"]
@@ -69,9 +70,9 @@ def test_an_empty_log_gives_empty_files(tmp_path: Path) -> None:
 
 def test_dead_letters_have_the_keys_of_the_contract() -> None:
     letter = DeadLetter(1, 2, 3, "not_json", b"{")
-    assert dead_letter_line(letter) == b'{"partition":1,"offset":2,"line":3,"reason":"not_json"}\n'
+    assert line_of(letter) + b"\n" == b'{"partition":1,"offset":2,"line":3,"reason":"not_json"}\n'
     moved = DeadLetter(1, 2, 3, "disabled_code", b"{}", moved_to="X")
-    assert dead_letter_line(moved).endswith(b'"reason":"disabled_code","moved_to":"X"}\n')
+    assert (line_of(moved) + b"\n").endswith(b'"reason":"disabled_code","moved_to":"X"}\n')
 
 
 def test_a_log_file_is_a_batch(tmp_path: Path) -> None:
