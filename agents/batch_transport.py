@@ -238,16 +238,18 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109  it is Faust's
         """Yields what was fetched; from then on it is in flight."""
-        records, active = await self._wait_next_records(timeout)
+        records, _active = await self._wait_next_records(timeout)
         for tp, chunks in (records or {}).items():
             for chunk in chunks:
-                # What was taken before the last seek, or is handed over across a rebalance, is dropped: Faust resumes
-                # partitions before it seeks, and a recovery that ends late resumes the flow amid the next rebalance.
-                if not self.flow_active or self.should_stop or chunk.epoch != self._epoch:
+                # What was taken behind the seek comes but once: it waits until Faust, which seeks before it resumes
+                # the flow, is done. What was taken before it is dropped: a fetch may outlive a rebalance, and a
+                # recovery that ends late resumes the flow amid the next one.
+                while chunk.epoch == self._epoch and not self.flow_active and not self.should_stop:
+                    await self.wait(self.can_resume_flow)
+                if chunk.epoch != self._epoch or self.should_stop:
                     return
-                if active is None or tp in active:
-                    self.in_flight.hand_over(tp, chunk.last_offset, chunk.next_offset)
-                    yield tp, self._to_message(tp, chunk)
+                self.in_flight.hand_over(tp, chunk.last_offset, chunk.next_offset)
+                yield tp, self._to_message(tp, chunk)
 
     @property
     def _epoch(self) -> tuple[int, int]:

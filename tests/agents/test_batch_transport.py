@@ -211,6 +211,51 @@ def test_what_is_taken_right_behind_the_seek_is_handed_over_and_nothing_older(sc
     scene(act)
 
 
+def test_what_is_fetched_between_the_seek_and_the_flow_waits_for_the_flow(scene: Any) -> None:
+    """A fetch that outlives the rebalance comes back before Faust has resumed the flow."""
+
+    async def act(consumer: BatchConsumer, thread: Thread) -> None:
+        await consumer.perform_seek()
+        fetched: list[Any] = []
+
+        async def fetch_across_the_seek() -> dict[TP, list[Chunk]]:
+            consumer.stop_flow()
+            return {P0: [replace(chunk(0, 0, 10), epoch=thread.epoch)]}
+
+        thread.getmany = lambda _active, _timeout: fetch_across_the_seek()  # type: ignore[method-assign,assignment]
+
+        async def read() -> None:
+            fetched.extend([message async for _, message in consumer.getmany(timeout=0.01)])
+
+        reading = asyncio.ensure_future(read())
+        await asyncio.sleep(0.01)
+        assert not consumer.flow_active
+        assert not fetched
+        consumer.resume_flow()
+        await asyncio.wait_for(reading, 1)
+        assert [message.value.position for message in fetched] == [0]
+
+    scene(act)
+
+
+def test_what_waits_for_the_flow_is_dropped_with_the_next_revocation(scene: Any) -> None:
+    async def act(consumer: BatchConsumer, thread: Thread) -> None:
+        await consumer.perform_seek()
+        consumer._on_partitions_revoked = nothing
+        taken = {P0: [replace(chunk(0, 0, 10), epoch=thread.epoch)]}
+
+        async def fetch_across_a_revocation() -> dict[TP, list[Chunk]]:
+            consumer.stop_flow()
+            await consumer.on_partitions_revoked({P0, P1})
+            return taken
+
+        thread.getmany = lambda _active, _timeout: fetch_across_a_revocation()  # type: ignore[method-assign,assignment]
+        assert [message async for _, message in consumer.getmany(timeout=0.01)] == []
+        assert consumer.in_flight.unacked(P0) == 0
+
+    scene(act)
+
+
 def test_a_seek_that_a_rebalance_overtakes_opens_nothing(scene: Any) -> None:
     async def act(consumer: BatchConsumer, thread: Thread) -> None:
         async def find(_assigned: set[TP], _generation: int) -> dict[TP, int]:
