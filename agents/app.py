@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final
 
 import faust
@@ -16,6 +16,7 @@ from agents import batch_transport, exits
 from agents.batch_transport import BatchConsumer, FindPositions
 from agents.clients import quieten_clients
 from agents.record_batches import Chunk
+from agents.watchdog import end_in_time
 from config.settings import Settings
 
 _log = structlog.get_logger("app")
@@ -25,6 +26,9 @@ _A_LONG_TIME_S: Final = 86_400.0
 
 _STOP_S: Final = 1.0
 """For leaving the group and closing connections; a member that does not leave is missed after its session."""
+
+_CANCEL_AGAIN_S: Final = 2.0
+"""A task that still runs so long after it was cancelled is cancelled again."""
 
 Handle = Callable[[Chunk, int, Callable[[], object]], Awaitable[None]]
 """Takes a chunk, the generation of the group in which it was handed over, and its ack."""
@@ -125,12 +129,31 @@ async def run_app(app: App, *, stop: asyncio.Event, before_stop: Callable[[], Aw
 
 
 def stop_on_signals() -> asyncio.Event:
-    """Returns an event that SIGTERM and SIGINT set."""
+    """Returns an event that SIGTERM and SIGINT set; from then on the process ends in time, whatever hangs."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if not stop.is_set():
+            end_in_time()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, on_signal)
     return stop
+
+
+async def cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancels tasks and waits until all have ended.
+
+    It asks again and again: redis-py may swallow a cancellation while it connects, and Python 3.11's ``wait_for`` one
+    that comes with the result.
+    """
+    running = {task for task in tasks if not task.done()}
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_S)
 
 
 class Tasks:
@@ -154,10 +177,9 @@ class Tasks:
 
     async def cancel(self) -> None:
         """Ends all that runs."""
-        running = list(self._running)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await cancel(list(self._running))
+        if self.fault.cancelled():
+            return
         if self.fault.done():
             self.fault.exception()
         else:

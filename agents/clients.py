@@ -1,14 +1,18 @@
 """The Kafka clients that our processes share, made from the settings in one place."""
 
+import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Any, Final
 
 import aiokafka
 import structlog
+from aiokafka.errors import KafkaError
 
 from config.settings import Settings
 
 LARGEST_REQUEST: Final = 8_000_000
+END_OFFSETS_S: Final = 5.0
 _NEVER_S: Final = 1e9
 
 _log = structlog.get_logger("clients")
@@ -63,6 +67,16 @@ def never_give_up(producer: Any) -> None:
         accumulator._batch_ttl = _NEVER_S  # noqa: SLF001  there is no public way to say it
     else:
         _log.warning("aiokafka is not the one that is known: a worker ends when a broker was away for long")
+
+
+async def end_offsets(reader: Any, places: Iterable[Any], within_s: float = END_OFFSETS_S) -> dict[Any, int] | None:
+    """Asks the broker where partitions end; None if it does not answer, which is no end of the work."""
+    try:
+        async with asyncio.timeout(within_s):
+            found: dict[Any, int] = await reader.end_offsets(list(places))
+    except (KafkaError, TimeoutError):
+        return None
+    return found
 
 
 def quieten_clients() -> None:

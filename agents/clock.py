@@ -9,7 +9,7 @@ import structlog
 
 from agents import logs
 from agents.app import exit_code, stop_on_signals
-from agents.clients import new_producer, quieten_clients
+from agents.clients import never_give_up, new_producer, quieten_clients
 from agents.metrics import epoch_ms
 from config.settings import Settings
 from config.topics import FEEDS
@@ -17,6 +17,7 @@ from config.topics import FEEDS
 _log = structlog.get_logger("clock")
 
 TICK_S: Final = 1.0
+_STOP_S: Final = 2.0
 
 
 def run(settings: Settings) -> int:
@@ -29,18 +30,25 @@ async def _run(settings: Settings) -> None:
     quieten_clients()
     stop = stop_on_signals()
     producer = new_producer(settings)
+    never_give_up(producer)
     await producer.start()
     _log.info("ticking", partitions=settings.partitions, every_s=TICK_S)
     try:
         loop = asyncio.get_running_loop()
         due = loop.time()
+        stopping = asyncio.ensure_future(stop.wait())
         while not stop.is_set():
-            await tick(producer, settings.partitions)
+            ticking = asyncio.ensure_future(tick(producer, settings.partitions))
+            await asyncio.wait([ticking, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if not ticking.done():
+                ticking.cancel()  # a broker that is away is not waited for
+                break
+            ticking.result()
             due = max(due + TICK_S, loop.time())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), due - loop.time())
+            await asyncio.wait([stopping], timeout=due - loop.time())
     finally:
-        await producer.stop()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(producer.stop(), _STOP_S)
 
 
 async def tick(producer: Any, partitions: int) -> None:

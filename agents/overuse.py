@@ -14,7 +14,7 @@ import redis.exceptions
 import structlog
 
 from agents import record_batches
-from agents.clients import new_reader
+from agents.clients import end_offsets, new_reader
 from agents.order_book import OrderBook
 from agents.overuse_list import Lists, added, inspection_rows, unfinished
 from agents.score_tables import Send
@@ -106,7 +106,8 @@ class Overuse:
         await self._reader.seek_to_beginning(*places)
         ranks: dict[str, set[int]] = {}
         totals: dict[str, int] = {}
-        ends = await self._reader.end_offsets(places)
+        while (ends := await end_offsets(self._reader, places)) is None:
+            _log.warning("Kafka does not say where a topic ends; asking again", topic=INSPECTIONS.name)
         while True:
             fetched = await self._reader.getmany(timeout_ms=_POLL_MS)
             for messages in fetched.values():
@@ -148,8 +149,8 @@ class Overuse:
             (self._reader.pause if book.day > min(days) + _DAYS_AHEAD else self._reader.resume)(place)
 
     async def _at_end(self) -> bool:
-        ends = await self._reader.end_offsets(self._places)
-        return all([await self._reader.position(place) >= end for place, end in ends.items()])
+        ends = await end_offsets(self._reader, self._places)
+        return ends is not None and all([await self._reader.position(place) >= end for place, end in ends.items()])
 
     async def _preview(self) -> None:
         """Shows the last list, and what the next one would be as things stand; Redis being away is no matter."""

@@ -22,7 +22,7 @@ from yarl import URL
 
 from agents import logs, metrics
 from agents.app import Tasks, exit_code, stop_on_signals
-from agents.clients import new_producer, new_reader, quieten_clients
+from agents.clients import end_offsets, never_give_up, new_producer, new_reader, quieten_clients
 from agents.exits import ConfigFault
 from agents.metrics import epoch_ms
 from agents.overuse import Overuse
@@ -153,6 +153,7 @@ class Scorecards:
         self._settings = settings
         self.app = make_app(settings)
         self._producer = new_producer(settings)
+        never_give_up(self._producer)
         self.cards = {name: Cards(name, settings.partitions) for name in DIMENSIONS}
         self._tables = {name: self._table(name) for name in DIMENSIONS}
         self._metrics = ScoreMetrics(self.cards)
@@ -247,13 +248,10 @@ class Scorecards:
             while True:
                 consumer = self.app.consumer
                 places = [tp for tp in consumer.assignment() if tp.topic in self._sources] if consumer else []
-                ends = (
-                    await reader.end_offsets([TopicPartition(tp.topic, tp.partition) for tp in places])
-                    if places
-                    else {}
-                )
-                lag, reached = 0, []
-                for place, end in ends.items():
+                asked = [TopicPartition(tp.topic, tp.partition) for tp in places]
+                ends = await end_offsets(reader, asked) if asked else {}
+                lag, reached = int(ends is None), []  # something may wait where nobody can tell
+                for place, end in (ends or dict.fromkeys(asked, 0)).items():
                     position = await consumer.position(TP(place.topic, place.partition)) or 0
                     reached.append(position)
                     lag += max(0, end - position)

@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from agents import logs, metrics, record_batches
 from agents.app import exit_code, stop_on_signals
-from agents.clients import new_producer, new_reader, quieten_clients
+from agents.clients import end_offsets, never_give_up, new_producer, new_reader, quieten_clients
 from agents.headers import silence_headers
 from agents.metrics import epoch_ms
 from agents.silence_watch import Decision, Newest, Watch
@@ -65,6 +65,7 @@ class Silence:
         self._newest = Newest()
         self._reader = new_reader(settings)
         self._producer = new_producer(settings)
+        never_give_up(self._producer)
         self._watchdog = Watchdog(settings.stall_s)
         self._unsent: dict[str, tuple[Decision, int]] = {}
         self._asked: dict[str, tuple[int, int, float]] = {}
@@ -133,7 +134,9 @@ class Silence:
         for decision, decided_ms in list(self._unsent.values()):
             if decision.by == self._settings.instance or now_ms - decided_ms > _STAND_IN_MS:
                 await self._send(decision)
-        ends = await self._reader.end_offsets([*self._feeds, *self._decisions])
+        ends = await end_offsets(self._reader, [*self._feeds, *self._decisions])
+        if ends is None:
+            return  # what waits is not known
         for place, end in ends.items():
             if await self._reader.position(place) < end:
                 return

@@ -13,11 +13,29 @@ from agents import exits
 
 _log = structlog.get_logger("watchdog")
 _LOOK_S: Final = 1.0
+DRAIN_S: Final = 9.0
+"""From SIGTERM to the end of a process that does not end by itself: its supervisor kills a second later."""
 
 
 def _end_process(code: int) -> None:
     sys.stderr.flush()
     os._exit(code)
+
+
+def end_in_time(within_s: float = DRAIN_S, end: Callable[[int], None] = _end_process) -> threading.Timer:
+    """Ends this process with ``exits.STALLED`` after so long, unless it has ended by itself by then.
+
+    Call it when the process is asked to stop. Returns the timer.
+    """
+
+    def late() -> None:
+        _log.critical("did not stop in time", within_s=within_s, code=exits.STALLED)
+        end(exits.STALLED)
+
+    timer = threading.Timer(within_s, late)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 class Watchdog:

@@ -11,13 +11,12 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from agents import logs, metrics
 from agents.allocation import keep_freed_blocks
 from agents.app import App, Tasks, exit_code, make_app, run_app, stop_on_signals, tps_of
-from agents.clients import never_give_up, new_producer, new_reader
+from agents.clients import END_OFFSETS_S, end_offsets, never_give_up, new_producer, new_reader
 from agents.feeds import Feeds
 from agents.machines import MachineLike, NewMachine, real_machines
 from agents.metrics import Metrics, epoch_ms
@@ -38,8 +37,8 @@ _SMALL_BYTES: Final = 64_000
 """A batch below this is applied at once; a thread would cost more than it overlaps."""
 _SWITCH_S: Final = 0.0005
 """Consumer and stream are two threads: by default one may keep the other waiting for 5 ms."""
-_END_OFFSETS_S: Final = 5.0
 _STATUS_S: Final = 1.0
+_STOP_S: Final = 2.0
 
 
 def run(settings: Settings, new_machine: NewMachine | None = None) -> int:
@@ -122,7 +121,7 @@ class Worker:
             running.cancel()
             await self._tasks.cancel()
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(self._producer.stop(), self._settings.drain_s)
+                await asyncio.wait_for(self._producer.stop(), _STOP_S)  # what matters of it is acked
             self._watchdog.stop()
             self._threads.shutdown(wait=False)
         _log.info("stopped", records=self._metrics.records_total)
@@ -181,8 +180,9 @@ class Worker:
             loop = asyncio.get_running_loop()
             while True:
                 owned = set(self._metrics.partitions)
-                if owned and loop.time() - asked_at > _END_OFFSETS_S:
-                    ends = await self._ends(reader, owned)
+                if owned and loop.time() - asked_at > END_OFFSETS_S:
+                    found = await end_offsets(reader, tps_of(FEEDS.name, owned))
+                    ends = None if found is None else {place.partition: end for place, end in found.items()}
                     asked_at = loop.time()
                 self._note_highwaters(ends or {})
                 unknown = int(ends is None)  # something may wait where nobody can tell
@@ -194,16 +194,6 @@ class Worker:
                 await asyncio.sleep(_STATUS_S)
         finally:
             await reader.stop()
-
-    async def _ends(self, reader: Any, partitions: set[int]) -> dict[int, int] | None:
-        """Asks the broker where ``partitions`` of feeds end; None if it does not answer, which is no end of the work."""
-        places = list(tps_of(FEEDS.name, partitions))
-        try:
-            async with asyncio.timeout(_END_OFFSETS_S):
-                found = await reader.end_offsets(places)
-        except (KafkaError, TimeoutError):
-            return None
-        return {place.partition: offset for place, offset in found.items()}
 
     def _note_highwaters(self, ends: dict[int, int]) -> None:
         for number, progress in self._metrics.partitions.items():

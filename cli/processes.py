@@ -17,8 +17,8 @@ BACKOFF_S: Final = (0.2, 1.0, 2.0, 5.0, 10.0)
 """How long to wait before the first, second, … restart in a row; the last counts for all later ones."""
 STEADY_S: Final = 60.0
 """A child that ran for so long starts again with the first backoff."""
-GRACE_S: Final = 8.0
-"""How long the children of a stage may take to end after SIGTERM before SIGKILL."""
+GRACE_S: Final = 10.0
+"""How long the children of a stage may take to end after SIGTERM before SIGKILL; ours end themselves a second sooner."""
 TAIL_LINES: Final = 12
 """Lines of its log that are shown when a child ends by itself."""
 TAIL_COLUMNS: Final = 200

@@ -24,9 +24,10 @@ log = logging.getLogger(__name__)
 class _Server(uvicorn.Server):
     """Closes live streams as soon as it is asked to stop: they would never end by themselves."""
 
-    def __init__(self, config: uvicorn.Config, on_exit: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_exit: Callable[[], None], on_stop: Callable[[], object]) -> None:
         super().__init__(config)
         self._on_exit = on_exit
+        self._on_stop = on_stop
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -35,14 +36,23 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         # Not uvicorn's own: that one ends the process by the signal once all is closed, as if it had been killed.
+        if not self.should_exit:
+            self._on_stop()
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
         if self._loop:
             self._loop.call_soon_threadsafe(self._on_exit)
 
 
-def run(settings: Settings, new_producer: NewProducer, on_listening: Callable[[str], None] | None = None) -> None:
-    """Serves until SIGTERM or SIGINT. ``on_listening``: told the page's address once the port is bound.
+def run(
+    settings: Settings,
+    new_producer: NewProducer,
+    on_listening: Callable[[str], None] | None = None,
+    on_stop: Callable[[], object] = lambda: None,
+) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    ``on_listening``: told the page's address once the port is bound. ``on_stop``: called when it is asked to stop.
 
     Raises OSError when the address cannot be bound.
     """
@@ -68,4 +78,4 @@ def run(settings: Settings, new_producer: NewProducer, on_listening: Callable[[s
     log.info("the page is at %s", address)
     if on_listening:
         on_listening(address)
-    _Server(config, sources.hub.close).run([bound])
+    _Server(config, sources.hub.close, on_stop).run([bound])

@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
+from agents.app import Tasks
 from agents.clients import new_reader
 from config.settings import Settings
 from config.topics import ALERTS, FEEDS
@@ -21,6 +22,8 @@ _OPENING_RATE: Final = 8_000.0
 """At least so many a second while the platforms list what they sell."""
 _PAUSE_S: Final = 0.05
 _MAX_IN_FLIGHT: Final = 20_000
+_STOP_S: Final = 5.0
+"""For what is still in flight when it stops."""
 _NOTE_KEY: Final = "pl:market"
 _NOTE_LASTS_S: Final = 15
 _NOTE_EVERY_S: Final = 5.0
@@ -42,10 +45,14 @@ async def run(settings: Settings, rate: float = RATE, seed: int = 1, products: i
     """
     market = Market(seed, products)
     _log.info("market.started", seed=seed, rate=rate, products=products, opening=market.backlog, simulated=True)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_write(settings, market, rate))
-        group.create_task(_read_alerts(settings, market))
-        group.create_task(_say_simulated(settings, seed, rate))
+    tasks = Tasks()
+    for work in (_write(settings, market, rate), _read_alerts(settings, market), _say_simulated(settings, seed, rate)):
+        tasks.spawn(work)
+    try:
+        await asyncio.wait([tasks.fault])
+        tasks.fault.result()
+    finally:
+        await tasks.cancel()
 
 
 async def write_history(settings: Settings, seed: int = 1, products: int = 2_000) -> None:
@@ -101,7 +108,8 @@ async def _write(settings: Settings, market: Market, rate: float) -> None:
                 await in_flight.popleft()  # raises what the broker refused
             await asyncio.sleep(_PAUSE_S)
     finally:
-        await producer.stop()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(producer.stop(), _STOP_S)
 
 
 async def _read_alerts(settings: Settings, market: Market) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import random
-import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -37,17 +36,15 @@ log = logging.getLogger(__name__)
 NewProducer = Callable[[Settings], Any]
 
 
-def run(settings: Settings, new_producer: NewProducer) -> None:
-    """Sends until SIGTERM or SIGINT."""
+def run(settings: Settings, new_producer: NewProducer, stopping: Callable[[], asyncio.Event]) -> None:
+    """Sends until the event that ``stopping`` returns, in the process's loop, is set."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # gateway.alerts_topic says once what it says often
-    asyncio.run(_run(settings, new_producer))
+    asyncio.run(_run(settings, new_producer, stopping))
 
 
-async def _run(settings: Settings, new_producer: NewProducer) -> None:
-    stop = asyncio.Event()
+async def _run(settings: Settings, new_producer: NewProducer, stopping_on: Callable[[], asyncio.Event]) -> None:
+    stop = stopping_on()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     loop.set_default_executor(ThreadPoolExecutor(_NAMES_AT_ONCE, "names"))
     redis = Redis.from_url(settings.redis_url, socket_timeout=3.0, socket_connect_timeout=1.0)
     notifier = Notifier(settings, new_producer, redis)

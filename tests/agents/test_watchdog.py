@@ -3,7 +3,7 @@
 import threading
 
 from agents import exits
-from agents.watchdog import Watchdog
+from agents.watchdog import Watchdog, end_in_time
 
 
 class Time:
@@ -90,3 +90,24 @@ def test_it_ends_the_process() -> None:
     dog.start()
     assert ended.wait(5)
     assert codes == [exits.STALLED]
+
+
+def test_a_process_that_does_not_stop_is_ended() -> None:
+    ended = threading.Event()
+    codes: list[int] = []
+
+    def end(code: int) -> None:
+        codes.append(code)
+        ended.set()
+
+    end_in_time(0.05, end)
+    assert ended.wait(5)
+    assert codes == [exits.STALLED]
+
+
+def test_one_that_stops_is_not() -> None:
+    codes: list[int] = []
+    timer = end_in_time(60, codes.append)
+    assert timer.daemon  # the end of the process does not wait for it
+    timer.cancel()
+    assert codes == []
