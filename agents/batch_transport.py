@@ -149,7 +149,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         if came:
             self._busy_until = now + _BUSY_S
         busy = now < self._busy_until
-        fetcher._fetch_max_wait_ms = settings.busy_fetch_wait_ms if busy else settings.fetch_wait_ms
+        fetcher._fetch_max_wait_ms = settings.busy_wait_ms if busy else settings.fetch_wait_ms
 
     def _take_chunk(self, consumer: Any, fetcher: Any, partition: Any, chunks: dict[TP, list[Chunk]]) -> None:
         result = fetcher._records[partition]

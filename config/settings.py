@@ -45,8 +45,8 @@ class Settings(BaseSettings):
     fetch_wait_ms: int = Field(default=20, ge=1, le=1000)
     """How long the broker holds a fetch that finds nothing. Kafka answers at once when something comes of a partition
     that the fetch names; of one whose last chunk was still in hand then, only the next fetch brings more."""
-    busy_fetch_wait_ms: int = Field(default=4, ge=1, le=1000)
-    """The same while records come."""
+    busy_fetch_wait_ms: int | None = Field(default=None, ge=1, le=1000)
+    """The same while records come; see ``busy_wait_ms``."""
     chunk_records: int = Field(default=20_000, ge=1)
     """At most so many messages are one event of the stream."""
     chunk_bytes: int = Field(default=4_000_000, ge=1)
@@ -118,6 +118,14 @@ class Settings(BaseSettings):
     def heartbeat_s(self) -> float:
         """Returns seconds between heartbeats."""
         return self.session_s / 5
+
+    @property
+    def busy_wait_ms(self) -> int:
+        """Returns how long the broker holds a fetch that finds nothing while records come."""
+        if self.busy_fetch_wait_ms is not None:
+            return self.busy_fetch_wait_ms
+        # A fetch costs the embedded broker a millisecond and more: fewer of them make its answers come sooner.
+        return self.fetch_wait_ms if self.embedded else 4
 
     @property
     def idempotent(self) -> bool:

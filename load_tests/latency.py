@@ -27,6 +27,8 @@ _TICK_S: Final = 0.005
 _WARM_S: Final = 3.0
 _REST_S: Final = 1.5
 _READY_S: Final = 60.0
+_READER_WAIT_MS: Final = 5
+"""The embedded broker answers a fetch that finds nothing only when its wait is over, and every fetch costs it much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,7 @@ async def _read(settings: Settings, topics: tuple[str, ...], pipe: Connection) -
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        fetch_max_wait_ms=2,  # the embedded broker answers a fetch that finds nothing only when its wait is over
+        fetch_max_wait_ms=_READER_WAIT_MS,
         max_partition_fetch_bytes=4_000_000,
         **settings.security,
     )
