@@ -57,6 +57,8 @@ bench-all: setup ## Every measurement, embedded broker and Kafka, for an hour or
 	-$(BIN)/python -m load_tests.delivery --kafka auto
 	-$(BIN)/python -m load_tests.idle
 	-$(BIN)/python -m load_tests.idle --kafka auto
+	-$(BIN)/python -m load_tests.memory
+	-$(BIN)/python -m load_tests.recovery --kafka auto
 	$(BIN)/python -m load_tests.bars --docs
 
 peers: setup ## The same small task in Kafka Streams, Flink, csp, Bytewax, Faust, by hand and here, on one Kafka.

@@ -84,6 +84,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             bootstrap_servers=settings.bootstrap.split(","),
             client_id=f"pricelink-{settings.instance}",
             group_id=self.app.conf.id,
+            group_instance_id=settings.group_instance_id,
             partition_assignment_strategy=[RoundRobinPartitionAssignor],
             enable_auto_commit=False,
             auto_offset_reset="earliest",

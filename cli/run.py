@@ -132,6 +132,7 @@ def _settings(options: RunOptions, embedded: list[Service], say: Callable[[str],
         say(f"Starting Kafka; its data is in {options.own_kafka}, and stays there.")
         embedded.append(kafka := RealKafka(options.own_kafka).start())
         chosen |= {"broker_kind": "kafka", "bootstrap": kafka.bootstrap, "session_timeout_s": SESSION_S}
+        chosen["static_member"] = True  # nobody else is on it, and what is killed comes back by its name
     elif options.kafka is None:
         embedded.append(broker := start_broker())
         chosen |= {"broker_kind": "embedded", "bootstrap": f"127.0.0.1:{broker.port}"}

@@ -36,6 +36,10 @@ class Settings(BaseSettings):
     read_model_group: str = "pricelink-read-model"
     scorecards_group: str = "pricelink-scorecards"
     session_timeout_s: float | None = Field(default=None, gt=0)
+    static_member: bool = False
+    """Join the group under ``instance``: a worker that comes back by that name within its session has its partitions at
+    once, and the others keep theirs. Only where no two processes of a group ever have one name; not for the embedded
+    broker. A worker that is stopped for good is then missed only when its session is over."""
     request_timeout_s: float = Field(default=30.0, gt=0)
     compression: Literal["none", "lz4"] | None = None
 
@@ -126,6 +130,11 @@ class Settings(BaseSettings):
             return self.busy_fetch_wait_ms
         # A fetch costs the embedded broker a millisecond and more: fewer of them make its answers come sooner.
         return self.fetch_wait_ms if self.embedded else 4
+
+    @property
+    def group_instance_id(self) -> str | None:
+        """Returns the name under which the group knows this member for good, or None."""
+        return self.instance if self.static_member and not self.embedded else None
 
     @property
     def idempotent(self) -> bool:

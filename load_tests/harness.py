@@ -22,7 +22,7 @@ from agents.embedded import start_broker, start_redis
 from agents.real_kafka import RealKafka
 from agents.topics import apply as apply_topics
 from config.settings import BrokerKind, Settings
-from config.topics import ALERTS, DEAD_LETTERS, FEEDS, PRICE_CHANGES, STATE
+from config.topics import ALERTS, DEAD_LETTERS, FEEDS, PRICE_CHANGES, TOPICS
 from load_tests.expected import Outputs
 
 PROJECT: Final = Path(__file__).resolve().parent.parent
@@ -65,7 +65,9 @@ def own_broker(kafka: str | None, folder: Path) -> Iterator[Broker]:
 
 
 @contextlib.contextmanager
-def surroundings(kafka: str | Broker | None, partitions: int, policy: bytes) -> Iterator[Settings]:
+def surroundings(
+    kafka: str | Broker | None, partitions: int, policy: bytes, *, static_member: bool = False
+) -> Iterator[Settings]:
     """Starts Redis and, unless one is given, a broker (see ``own_broker``); creates the topics; yields the settings.
 
     A Kafka given must not have our topics: they are dropped at the end.
@@ -84,6 +86,7 @@ def surroundings(kafka: str | Broker | None, partitions: int, policy: bytes) -> 
             partitions=partitions,
             instance="bench",
             policy_file=policy_file,
+            static_member=static_member,
         )
         if broker.pid is None:
             _refuse_old_topics(settings)
@@ -99,7 +102,7 @@ def _admin(settings: Settings) -> Any:
 
 
 def _names() -> list[str]:
-    return [topic.name for topic in (FEEDS, ALERTS, PRICE_CHANGES, DEAD_LETTERS, STATE)]
+    return [topic.name for topic in TOPICS]
 
 
 def _refuse_old_topics(settings: Settings) -> None:

@@ -3,14 +3,13 @@
 Runs the listings of a market through the machines of all partitions, with checkpoints between as a worker makes them, and
 counts of every array of their states the pages that are really resident (mincore), so free blocks, indexes, heaps, lists
 of changed rows and what empty pools cost are in. ``packed`` is after the last checkpoint, ``grown`` just before it.
-Prints one JSON object; ``rss_mb_of_states``: by how much the process grew, ``restored``: the same of machines that took
+Writes load_tests/results/memory.json; ``rss_mb_of_states``: by how much the process grew, ``restored``: the same of machines that took
 up the state from its rows. CPU seconds are beside wall seconds.
 """
 
 import argparse
 import ctypes
 import gc
-import json
 import mmap
 import time
 from collections import Counter
@@ -24,6 +23,7 @@ import numpy.typing as npt
 import config.jit  # noqa: F401  (before the first kernel)
 from load_tests.core import add_load_arguments, load_of
 from load_tests.generate import Load, batches
+from load_tests.report import RESULTS, heading, save
 from schemas.policy import Policy, load_policy
 from streams.machine import Machine
 from streams.state import FIELDS
@@ -133,11 +133,12 @@ def main() -> None:
     add_load_arguments(parser)
     parser.set_defaults(products=1_000_000, provinces=8, partitions=8, records=0)
     parser.add_argument("--checkpoint-every", type=int, default=20, help="batches of a partition between checkpoints")
+    parser.add_argument("--out", type=Path, default=RESULTS / "memory.json")
     options = parser.parse_args()
     options.records = options.records or options.products * options.provinces
     load = load_of(options)
     about = {"products": load.products, "provinces": load.provinces, "partitions": load.partitions}
-    print(json.dumps(about | measure(load, options.checkpoint_every), indent=1))
+    save(options.out, heading("none") | about | measure(load, options.checkpoint_every))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Workers come and go, one to four and back, while records flow: no event is lost, and none comes twice."""
 
 import asyncio
+import json
 import random
+import signal
 import subprocess
 from pathlib import Path
 
@@ -64,3 +66,34 @@ def test_fifteen_changes_of_one_to_four_workers_lose_and_repeat_nothing(tmp_path
         asyncio.run(scene())
         print(f"drains {sorted(round(each, 1) for each in drains)} s")
         assert max(drains) <= DRAIN_S
+
+
+def test_a_static_member_comes_back_by_its_name_and_the_others_notice_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seed = random.randrange(1 << 30)
+    few = Shape(records=20_000, products=4_000)
+    with Cluster.make(partitions=few.partitions, session_timeout_s=20.0, static_member=True) as cluster:
+
+        async def scene() -> None:
+            workers = {name: cluster.start_worker(REAL, name) for name in ("w0", "w1")}
+            await at_work(cluster, *workers)
+            capfd.readouterr()
+            async with (
+                Flow(cluster.settings, price_log(seed, few), RATE) as flow,
+                Progress(cluster.settings) as progress,
+            ):
+                await asyncio.sleep(1)
+                workers["w0"].kill()
+                assert await asyncio.to_thread(workers["w0"].wait) == -signal.SIGKILL
+                killed_at = asyncio.get_running_loop().time()
+                cluster.start_worker(REAL, "w0")
+                await progress.after(killed_at, 15)  # of every partition, and the session lasts longer
+                await flow.rest()
+            assert (await judge(cluster.settings, tmp_path)).records >= flow.acked
+
+        asyncio.run(scene())
+        said = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+        restored = [line["instance"] for line in said if line["event"] == "restored"]
+        assert restored == ["w0"], f"seed {seed}"
+        assert not [line for line in said if line["event"] == "revoked"], f"seed {seed}"
