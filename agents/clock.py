@@ -11,6 +11,7 @@ from agents import logs
 from agents.app import exit_code, stop_on_signals
 from agents.clients import never_give_up, new_producer, quieten_clients
 from agents.metrics import epoch_ms
+from agents.metrics_server import serve
 from config.settings import Settings
 from config.topics import FEEDS
 
@@ -29,6 +30,7 @@ def run(settings: Settings) -> int:
 async def _run(settings: Settings) -> None:
     quieten_clients()
     stop = stop_on_signals()
+    serve(settings)
     producer = new_producer(settings)
     never_give_up(producer)
     await producer.start()

@@ -64,7 +64,7 @@ class Observer(Protocol):
     def applied(self, chunk: Chunk, effects: Effects, seconds: float) -> None:
         """A chunk was applied, in so many seconds."""
 
-    def checkpointed(self, partition: int, next_offset: int, rows: int, seconds: float) -> None:
+    def checkpointed(self, partition: int, next_offset: int, rows: StateRows, seconds: float) -> None:
         """A checkpoint is written."""
 
     def restored(self, partition: int, machine: MachineLike, next_offset: int, seconds: float) -> None:
@@ -229,7 +229,7 @@ class Feeds:
             await self._store.write(owned.number, rows)
             for ack in acks:
                 ack()
-            self._observer.checkpointed(owned.number, next_offset, len(rows.spans), self._clock() - began)
+            self._observer.checkpointed(owned.number, next_offset, rows, self._clock() - began)
             return True
 
     async def release(self, partitions: set[int]) -> bool:

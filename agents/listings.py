@@ -15,7 +15,9 @@ from aiokafka.structs import TopicPartition
 from agents import logs
 from agents.app import exit_code, stop_on_signals
 from agents.clients import new_reader
+from agents.metrics_server import serve
 from agents.read_model import OFFSET_KEY, ReadModel
+from agents.topic_sizes import TopicSizes
 from config.settings import Settings
 from config.topics import STATE
 from streams.checkpoint import ROW_VERSION
@@ -46,9 +48,13 @@ async def _run(settings: Settings) -> None:
     client = redis.asyncio.from_url(
         settings.redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, decode_responses=False
     )
+    sizes = TopicSizes(settings)
+    serve(settings, sizes)
+    sizes.start()
     try:
         await Copier(settings, client).run(stop)
     finally:
+        sizes.stop()
         await client.aclose()
 
 

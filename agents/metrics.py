@@ -3,34 +3,24 @@
 The counts are numpy arrays that a chunk is added to in one operation; they become Prometheus's only when it asks.
 """
 
-import importlib.metadata
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from agents.machines import MachineLike
 from agents.record_batches import Chunk
-from schemas.batches import Effects, Run
-from schemas.columns import BANDS, KINDS, REASONS, RECORD_TYPES
+from schemas.batches import Effects, Run, StateRows
+from schemas.columns import BANDS, CHANGES, KINDS, REASONS, RECORD_TYPES
 
 OUTCOMES: Final = ("applied", "stale", "dead_lettered")
 LATENCY_BOUNDS_S: Final = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.08, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 _BOUNDS_MS: Final = np.array(LATENCY_BOUNDS_S) * 1000
-
-
-def version() -> str:
-    """Returns pricelink's version."""
-    try:
-        return importlib.metadata.version("pricelink")
-    except importlib.metadata.PackageNotFoundError:
-        return "0+source"
 
 
 def epoch_ms() -> int:
@@ -49,7 +39,6 @@ class PartitionProgress:
     highwater: int = 0
     broker_ts_ms: int = 0
     checkpoint_at: float = field(default_factory=time.monotonic)
-    checkpoint_rows: int = 0
 
     @property
     def lag_records(self) -> int:
@@ -71,13 +60,15 @@ class Metrics:
         self.outcomes: npt.NDArray[np.int64] = np.zeros((len(RECORD_TYPES), len(OUTCOMES)), np.int64)
         self.dead_letters: Counter[str] = Counter()
         self.records_total = 0
-        self.alerts_total: npt.NDArray[np.int64] = np.zeros(len(KINDS), np.int64)
+        self.alerts_total: npt.NDArray[np.int64] = np.zeros((len(KINDS), len(CHANGES)), np.int64)
         self.price_changes_total = 0
         self.latency_counts: npt.NDArray[np.int64] = np.zeros(len(_BOUNDS_MS) + 1, np.int64)
         self.latency_sum_ms = 0.0
         self.apply_s = 0.0
         self.checkpoints_total = 0
         self.checkpoint_rows_total = 0
+        self.checkpoint_bytes_total = 0
+        self.rebalances_total = 0
         self.checkpoint_s = 0.0
         self.restore_s = 0.0
         self.partitions: dict[int, PartitionProgress] = {}
@@ -104,18 +95,19 @@ class Metrics:
         late_ms = self._now_ms() - run.table["broker_ts_ms"]
         self.latency_counts += np.bincount(np.searchsorted(_BOUNDS_MS, late_ms), minlength=len(_BOUNDS_MS) + 1)
         self.latency_sum_ms += float(late_ms.sum())
-        self.alerts_total += np.bincount(run.table["kind"], minlength=len(KINDS))[: len(KINDS)]
+        cells = run.table["kind"] * np.int64(len(CHANGES)) + run.table["change"]
+        self.alerts_total += np.bincount(cells, minlength=self.alerts_total.size).reshape(self.alerts_total.shape)
 
-    def checkpointed(self, partition: int, next_offset: int, rows: int, seconds: float) -> None:
+    def checkpointed(self, partition: int, next_offset: int, rows: StateRows, seconds: float) -> None:
         """Counts a checkpoint."""
         self.checkpoints_total += 1
-        self.checkpoint_rows_total += rows
+        self.checkpoint_rows_total += len(rows.spans)
+        self.checkpoint_bytes_total += int(rows.spans[-1, 2] - rows.spans[0, 0]) if len(rows.spans) else 0
         self.checkpoint_s += seconds
         progress = self.partitions.get(partition)
         if progress is not None:
             progress.done = next_offset
             progress.checkpoint_at = time.monotonic()
-            progress.checkpoint_rows = rows
 
     def restored(self, partition: int, machine: MachineLike, next_offset: int, seconds: float) -> None:
         """Takes up a partition."""
@@ -151,33 +143,27 @@ class Metrics:
 
     def collect(self) -> Iterable[Metric]:
         """Yields everything for Prometheus."""
-        yield self._records()
+        yield _counters("pricelink_records", "Records by type and outcome",
+                        {"type": RECORD_TYPES, "outcome": OUTCOMES}, self.outcomes)  # fmt: skip
         yield _counter("pricelink_dead_letters", "Lines that are no valid records", "reason",
                        {reason: self.dead_letters.get(reason, 0) for reason in REASONS[1:]})  # fmt: skip
-        yield _counter("pricelink_alerts", "Alert events that all replicas have", "kind",
-                       dict(zip(KINDS, self.alerts_total.tolist(), strict=True)))  # fmt: skip
+        yield _counters("pricelink_alerts", "Alert events that all replicas have",
+                        {"kind": KINDS, "change": CHANGES}, self.alerts_total)  # fmt: skip
         yield self._open_alerts()
         yield self._latency()
         yield from self._per_partition()
         for name, about, value in (
+            ("lines", "Lines read from feeds, whatever became of them", self.records_total),
+            ("rebalances", "Assignments of partitions by the group", self.rebalances_total),
             ("price_changes", "Changes of a national lowest price", self.price_changes_total),
             ("apply_seconds", "Time in the machine", self.apply_s),
             ("checkpoints", "Checkpoints written", self.checkpoints_total),
             ("checkpoint_rows", "Rows written by checkpoints", self.checkpoint_rows_total),
+            ("checkpoint_bytes", "Keys and values written by checkpoints, uncompressed", self.checkpoint_bytes_total),
             ("checkpoint_seconds", "Time from a checkpoint's start to its acks", self.checkpoint_s),
         ):
             yield CounterMetricFamily(f"pricelink_{name}", about, value)
         yield GaugeMetricFamily("pricelink_restore_seconds", "How long the last restore took", self.restore_s)
-        build = GaugeMetricFamily("pricelink_build_info", "Version, as a label", labels=["version"])
-        build.add_metric([version()], 1)
-        yield build
-
-    def _records(self) -> Metric:
-        family = CounterMetricFamily("pricelink_records", "Records by type and outcome", labels=["type", "outcome"])
-        for name, row in zip(RECORD_TYPES, self.outcomes.tolist(), strict=True):
-            for outcome, count in zip(OUTCOMES, row, strict=True):
-                family.add_metric([name, outcome], count)
-        return family
 
     def _open_alerts(self) -> Metric:
         family = GaugeMetricFamily("pricelink_open_alerts", "Open alerts by kind and band", labels=["kind", "band"])
@@ -215,9 +201,13 @@ def _counter(name: str, about: str, label: str, counts: dict[str, int]) -> Metri
     return family
 
 
-def serve(metrics: Any, host: str, port: int) -> int:
-    """Serves ``metrics`` over HTTP in a thread; returns the port, a free one where 0 was asked for."""
-    registry = CollectorRegistry()
-    registry.register(metrics)
-    server, _thread = start_http_server(port, addr=host, registry=registry)
-    return int(server.server_port)
+def _counters(
+    name: str, about: str, labels: dict[str, tuple[str, ...]], counts: npt.NDArray[np.int64]
+) -> CounterMetricFamily:
+    """``labels``: the two labels and their values, in the order of the rows and columns of ``counts``."""
+    family = CounterMetricFamily(name, about, labels=list(labels))
+    rows, columns = labels.values()
+    for row, numbers in zip(rows, counts.tolist(), strict=True):
+        for column, count in zip(columns, numbers, strict=True):
+            family.add_metric([row, column], count)
+    return family

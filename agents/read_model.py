@@ -17,6 +17,7 @@ from faust.types import TP
 
 from agents import logs, record_batches
 from agents.app import App, exit_code, make_app, run_app, stop_on_signals
+from agents.metrics_server import serve
 from agents.read_model_rows import Events, add_alerts, add_price_changes
 from agents.record_batches import Chunk
 from agents.watchdog import Watchdog
@@ -60,6 +61,7 @@ async def _run(settings: Settings, *, rebuild: bool) -> None:
         await model.patiently(model.drop)
     record_batches.compile_kernels()
     follower = Follower(settings, model)
+    serve(settings)
     try:
         await follower.run(stop)
     finally:

@@ -20,11 +20,12 @@ from faust.app.base import BootStrategy
 from faust.types import TP
 from yarl import URL
 
-from agents import logs, metrics
+from agents import logs
 from agents.app import Tasks, exit_code, stop_on_signals
 from agents.clients import end_offsets, never_give_up, new_producer, new_reader, quieten_clients
 from agents.exits import ConfigFault
 from agents.metrics import epoch_ms
+from agents.metrics_server import serve
 from agents.overuse import Overuse
 from agents.score_metrics import ScoreMetrics
 from agents.score_publisher import Publisher
@@ -198,8 +199,7 @@ class Scorecards:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until ``stop`` is set; raises the first fault of any part."""
-        port = metrics.serve(self._metrics, self._settings.metrics_host, 0)
-        _log.info("metrics", url=f"http://{self._settings.metrics_host}:{port}/metrics")
+        serve(self._settings, self._metrics)
         await self._producer.start()
         self._watchdog.start()
         started = asyncio.ensure_future(self.app.start())

@@ -15,11 +15,12 @@ import aiokafka
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from agents import logs, metrics, record_batches
+from agents import logs, record_batches
 from agents.app import exit_code, stop_on_signals
 from agents.clients import end_offsets, never_give_up, new_producer, new_reader, quieten_clients
 from agents.headers import silence_headers
 from agents.metrics import epoch_ms
+from agents.metrics_server import serve
 from agents.silence_watch import Decision, Newest, Watch
 from agents.watchdog import Watchdog
 from config.settings import Settings
@@ -50,8 +51,7 @@ def run(settings: Settings) -> int:
 async def _run(settings: Settings) -> None:
     quieten_clients()
     silence = Silence(settings)
-    port = metrics.serve(SilenceMetrics(silence), settings.metrics_host, 0)
-    _log.info("metrics", url=f"http://{settings.metrics_host}:{port}/metrics")
+    serve(settings, SilenceMetrics(silence))
     await silence.run(stop_on_signals())
 
 

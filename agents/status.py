@@ -12,7 +12,8 @@ import structlog
 
 from agents.feeds import Feeds
 from agents.headers import rfc3339
-from agents.metrics import Metrics, epoch_ms, version
+from agents.metrics import Metrics, epoch_ms
+from agents.metrics_server import version
 from config.settings import Settings
 
 _log = structlog.get_logger("status")

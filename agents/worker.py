@@ -13,13 +13,14 @@ from typing import Any, Final
 import structlog
 from faust.types import TP
 
-from agents import logs, metrics
+from agents import logs
 from agents.allocation import keep_freed_blocks
 from agents.app import App, Tasks, exit_code, make_app, run_app, stop_on_signals, tps_of
 from agents.clients import END_OFFSETS_S, end_offsets, never_give_up, new_producer, new_reader
 from agents.feeds import Feeds
 from agents.machines import MachineLike, NewMachine, real_machines
 from agents.metrics import Metrics, epoch_ms
+from agents.metrics_server import serve
 from agents.record_batches import Chunk
 from agents.sinks import KafkaWriter, Sinks
 from agents.state_topic import KafkaStateStore
@@ -102,8 +103,7 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until ``stop`` is set; raises the first fault of any part."""
-        port = metrics.serve(self._metrics, self._settings.metrics_host, self._settings.metrics_port)
-        _log.info("metrics", url=f"http://{self._settings.metrics_host}:{port}/metrics")
+        serve(self._settings, self._metrics)
         warming = self._tasks.spawn(self._warm_up())
         if not jit.is_warm():
             await warming  # to compile takes minutes, in which the group would hear too little of us
@@ -149,6 +149,7 @@ class Worker:
     async def _find_positions(self, assigned: set[TP], generation: int) -> Mapping[TP, int]:
         numbers = {tp.partition for tp in assigned}
         _log.info("assigned", partitions=sorted(numbers), generation=generation)
+        self._metrics.rebalances_total += 1
         found = await self._app.batches.earliest_offsets(*assigned)
         await self._warm.wait()
         positions = await self._feeds.assign({tp.partition: offset for tp, offset in found.items()}, generation)

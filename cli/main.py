@@ -154,13 +154,14 @@ def gateway() -> None:
     """Serve HTTP: feeds in, queries, the live stream of alerts, the page."""
     from agents import logs
     from agents.clients import new_producer
+    from agents.metrics_server import serve
     from agents.watchdog import end_in_time
     from config.settings import settings
     from gateway.server import run as run_gateway
 
     logs.set_up(settings(), "gateway")
     try:
-        run_gateway(settings(), new_producer, on_stop=end_in_time)
+        run_gateway(settings(), new_producer, on_stop=end_in_time, serve_metrics=serve)
     except OSError as error:
         raise fail(f"cannot listen on {settings().gateway_host}:{settings().gateway_port}: {error.strerror}") from error
 
@@ -171,11 +172,12 @@ def notifier() -> None:
     from agents import logs
     from agents.app import stop_on_signals
     from agents.clients import new_producer
+    from agents.metrics_server import serve
     from config.settings import settings
     from notifier.process import run as run_notifier
 
     logs.set_up(settings(), "notifier")
-    run_notifier(settings(), new_producer, stop_on_signals)
+    run_notifier(settings(), new_producer, stop_on_signals, serve)
 
 
 @app.command()

@@ -139,6 +139,12 @@ class ReadModel:
             incomplete=looked_at > IDS_SEARCHED and len(ids) <= limit,
         )
 
+    async def alerts_of(self, kind: str) -> list[dict[str, Any]]:
+        """Returns the open alerts of a kind, IDS_A_ROUND of them at most, each as its last event has it."""
+        cells = [cell for cell in await self.counts() if cell[0] == kind]
+        ids = [member for members in await self._members(cells) for member in members]
+        return await self._alerts(ids[:IDS_A_ROUND])
+
     async def open_alerts_of(
         self, supplier: str, wanted: Filter, limit: int, after: str | None
     ) -> tuple[list[dict[str, Any]], str | None]:

@@ -4,35 +4,48 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 
 from config.settings import Settings
 from gateway.app import create_app
 from gateway.feed_log import NewProducer
+from gateway.metrics import GatewayMetrics
 from gateway.sources import Sources
 
 DRAIN_S: Final = 3
 """SIGTERM: answers under way may take so long; live streams are closed at once."""
 
 log = logging.getLogger(__name__)
+ServeMetrics = Callable[[Settings, Any], object]
 
 
 class _Server(uvicorn.Server):
     """Closes live streams as soon as it is asked to stop: they would never end by themselves."""
 
-    def __init__(self, config: uvicorn.Config, on_exit: Callable[[], None], on_stop: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        on_start: Callable[[], Coroutine[Any, Any, None]],
+        on_exit: Callable[[], None],
+        on_stop: Callable[[], object],
+    ) -> None:
         super().__init__(config)
+        self._on_start = on_start
         self._on_exit = on_exit
         self._on_stop = on_stop
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
-        await super().serve(sockets)
+        beside = asyncio.create_task(self._on_start())
+        try:
+            await super().serve(sockets)
+        finally:
+            beside.cancel()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         # Not uvicorn's own: that one ends the process by the signal once all is closed, as if it had been killed.
@@ -49,16 +62,24 @@ def run(
     new_producer: NewProducer,
     on_listening: Callable[[str], None] | None = None,
     on_stop: Callable[[], object] = lambda: None,
+    serve_metrics: ServeMetrics = lambda *_: None,
 ) -> None:
     """Serves until SIGTERM or SIGINT.
 
     ``on_listening``: told the page's address once the port is bound. ``on_stop``: called when it is asked to stop.
+    ``serve_metrics``: serves a Prometheus collector; called in the event loop.
 
     Raises OSError when the address cannot be bound.
     """
     # It repeats itself many times a second while a broker is away; gateway.alerts_topic says it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     sources = Sources.of(settings, new_producer)
+    measured = GatewayMetrics(sources)
+
+    def measure() -> Coroutine[Any, Any, None]:
+        serve_metrics(settings, measured)
+        return measured.holds.keep()
+
     config = uvicorn.Config(
         create_app(settings, sources),
         host=settings.gateway_host,
@@ -78,4 +99,4 @@ def run(
     log.info("the page is at %s", address)
     if on_listening:
         on_listening(address)
-    _Server(config, sources.hub.close, on_stop).run([bound])
+    _Server(config, measure, sources.hub.close, on_stop).run([bound])

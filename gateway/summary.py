@@ -85,7 +85,7 @@ class Summary:
             "simulated": self._figures.market,
             "open": totals(self._figures.counts),
             "events_per_s": self._events_per_s(),
-            "read_model_lag": self._read_model_lag(),
+            "read_model_lag": self.read_model_lag,
             "clients": len(self._hub.clients),
             "workers": workers,
             "records_per_s": _sum(workers, "records_per_s"),
@@ -98,7 +98,13 @@ class Summary:
             ),
         }
 
-    def _read_model_lag(self) -> int:
+    @property
+    def counts(self) -> dict[Cell, int]:
+        """Returns how many alerts are open in each cell that has any, as Redis had it last."""
+        return self._figures.counts
+
+    @property
+    def read_model_lag(self) -> int:
         """Events that were streamed and are not in Redis yet: while there are many, open alerts are old ones."""
         streamed = self._hub.positions or {}
         return sum(max(0, streamed.get(number, 0) - offset) for number, offset in self._figures.reached.items())

@@ -5,7 +5,7 @@ import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.alerts_topic import BROKER_FAULTS
@@ -14,6 +14,7 @@ from gateway.hub import Entry, Tap
 from notifier.journal import Journal
 from notifier.log_source import LogSource
 from notifier.messages import cloud_event, headers_of, message_id
+from notifier.metrics import AttemptCounts
 from notifier.progress import OUTSTANDING, Delivery, Progress
 from notifier.schedule import DELAYS_S, Outcome, next_due_ms, why_disabled
 from notifier.sender import Sender
@@ -29,12 +30,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all couriers share. ``chance``: gives numbers from 0 to below 1, for jitter."""
+    """What all couriers share. ``chance``: gives numbers from 0 to below 1, for jitter. ``attempts``: what came of them."""
 
     source: LogSource
     sender: Sender
     journal: Journal
     chance: Callable[[], float]
+    attempts: AttemptCounts = field(default_factory=AttemptCounts)
 
 
 def now_ms() -> int:
@@ -67,6 +69,11 @@ class Courier:
         """Tells whether anything is to be sent."""
         void = self.progress.disabled_number < self.endpoint.enabled_number
         return self.endpoint.enabled and (self.progress.disabled is None or void)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Tells whether its owner wants it on."""
+        return self.endpoint.enabled
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -136,7 +143,8 @@ class Courier:
             self.progress.since_number = number
         for each in self.endpoint.replays:
             if each.number > self.progress.replay_number:
-                self._add(Delivery(each.lane, each.offset, each.event_id, f"replay {each.number}", now_ms(), 0, True))  # noqa: FBT003
+                code = f"replay {each.number}"
+                self._add(Delivery(each.lane, each.offset, each.event_id, code, now_ms(), replay=True))
                 self.progress.replay_number = each.number
         self.dirty = True
 
@@ -153,6 +161,7 @@ class Courier:
         self._add(Delivery(*place, "", entry.code, now_ms()))
 
     def _add(self, delivery: Delivery) -> None:
+        delivery.taken_ms = now_ms()
         self.progress.outstanding.append(delivery)
         self._queues.setdefault(delivery.code, deque()).append(delivery)
         self.dirty = True
@@ -229,6 +238,7 @@ class Courier:
     def _judge(self, delivery: Delivery, outcome: Outcome, began_ms: int) -> None:
         progress = self.progress
         delivery.attempts += 1
+        self._around.attempts.note(delivery.attempts, outcome)
         next_ms: int | None = None
         if outcome.succeeded:
             if progress.failing_since_ms is not None:

@@ -21,6 +21,7 @@ from notifier.courier import Courier, Surroundings
 from notifier.guard import networks_of
 from notifier.journal import Journal
 from notifier.log_source import LogSource
+from notifier.metrics import AttemptCounts, NotifierMetrics
 from notifier.progress import ProgressLog
 from notifier.sender import Sender
 
@@ -34,20 +35,29 @@ _STOP_S: Final = 5.0
 
 log = logging.getLogger(__name__)
 NewProducer = Callable[[Settings], Any]
+ServeMetrics = Callable[[Settings, Any], object]
 
 
-def run(settings: Settings, new_producer: NewProducer, stopping: Callable[[], asyncio.Event]) -> None:
-    """Sends until the event that ``stopping`` returns, in the process's loop, is set."""
+def run(
+    settings: Settings, new_producer: NewProducer, stopping: Callable[[], asyncio.Event], serve_metrics: ServeMetrics
+) -> None:
+    """Sends until the event that ``stopping`` returns, in the process's loop, is set.
+
+    ``serve_metrics``: serves a Prometheus collector; called in the loop, too.
+    """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # gateway.alerts_topic says once what it says often
-    asyncio.run(_run(settings, new_producer, stopping))
+    asyncio.run(_run(settings, new_producer, stopping, serve_metrics))
 
 
-async def _run(settings: Settings, new_producer: NewProducer, stopping_on: Callable[[], asyncio.Event]) -> None:
+async def _run(
+    settings: Settings, new_producer: NewProducer, stopping_on: Callable[[], asyncio.Event], serve_metrics: ServeMetrics
+) -> None:
     stop = stopping_on()
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_NAMES_AT_ONCE, "names"))
     redis = Redis.from_url(settings.redis_url, socket_timeout=3.0, socket_connect_timeout=1.0)
     notifier = Notifier(settings, new_producer, redis)
+    serve_metrics(settings, NotifierMetrics(notifier))
     running = asyncio.create_task(notifier.run())
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -77,11 +87,17 @@ class Notifier:
         self._source = LogSource(settings, hub, self._alerts, self._prices)
         self._journal = Journal(redis)
         self._gone: list[str] = []
+        self.attempts = AttemptCounts()
+
+    @property
+    def positions(self) -> dict[int, int]:
+        """Returns how far the logs are read, by lane; empty while the broker is away."""
+        return {} if self._alerts.problem else dict(self._source.hub.positions or {})
 
     async def run(self) -> None:
         """Works until cancelled; what changed is written before it ends. Raises one of BROKER_FAULTS at its start."""
         sender = Sender(networks_of(self._settings.webhooks_allowed_networks))
-        around = Surroundings(self._source, sender, self._journal, random.random)
+        around = Surroundings(self._source, sender, self._journal, random.random, self.attempts)
         await self.progress.start()
         parts = (self._alerts.follow(), self._prices.follow(), self.book.follow(), self._write_journal())
         tasks = [asyncio.create_task(part) for part in parts]

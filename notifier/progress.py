@@ -23,7 +23,10 @@ OUTSTANDING: Final = 200
 
 @dataclass(slots=True)
 class Delivery:
-    """An event on its way. ``attempts``: made so far; ``replay``: it was asked for again."""
+    """An event on its way. ``attempts``: made so far; ``replay``: it was asked for again.
+
+    ``taken_ms``: when it was read for this endpoint; 0: before that was written down.
+    """
 
     lane: int
     offset: int
@@ -32,6 +35,7 @@ class Delivery:
     due_ms: int
     attempts: int = 0
     replay: bool = False
+    taken_ms: int = 0
 
 
 @dataclass(slots=True)

@@ -78,7 +78,7 @@ class World:
 
     def applied(self, chunk: Chunk, effects: Effects, seconds: float) -> None: ...
 
-    def checkpointed(self, partition: int, next_offset: int, rows: int, seconds: float) -> None:
+    def checkpointed(self, partition: int, next_offset: int, rows: StateRows, seconds: float) -> None:
         self.happened.append(("checkpoint", next_offset))
 
     def restored(self, partition: int, machine: MachineLike, next_offset: int, seconds: float) -> None:
