@@ -42,7 +42,7 @@ SCHEME: Final = "batch+kafka"
 FindPositions = Callable[[set[TP], int], Awaitable[Mapping[TP, int]]]
 """Takes the assigned partitions and the generation, returns where to start; the others start where committed."""
 
-_BUSY_S: Final = 0.5
+_BUSY_S: Final = 0.05
 """For so long after a chunk more of them are expected."""
 
 _log = structlog.get_logger("transport")
@@ -90,7 +90,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             auto_offset_reset="earliest",
             # A province's own producer may be transactional: what it aborted was never written.
             isolation_level="read_committed",
-            fetch_max_wait_ms=settings.fetch_wait_ms,
+            fetch_max_wait_ms=settings.idle_wait_ms,
             max_partition_fetch_bytes=settings.fetch_bytes,
             max_poll_interval_ms=int(self.app.conf.broker_max_poll_interval * 1000),
             request_timeout_ms=int(settings.request_timeout_s * 1000),
@@ -133,24 +133,28 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 elif not fetcher._subscriptions.is_assigned(partition):
                     del fetcher._records[partition]
             now = self.thread_loop.time()
-            self._set_wait(fetcher, now, came=bool(chunks))
+            busy_s = self._set_wait(fetcher, now, came=bool(chunks))
             remaining = deadline - now
             if chunks or remaining <= 0 or fetcher._closed:
                 return chunks
             waiter = fetcher._create_fetch_waiter()
-            await asyncio.wait([waiter], timeout=remaining)
+            await asyncio.wait([waiter], timeout=min(remaining, busy_s or remaining))
             if waiter.done():
                 waiter.result()  # raises what the coordinator ran into
             else:
                 waiter.cancel()
 
-    def _set_wait(self, fetcher: Any, now: float, *, came: bool) -> None:
-        """While records come the broker shall not hold a fetch for long: see ``Settings.fetch_wait_ms``."""
+    def _set_wait(self, fetcher: Any, now: float, *, came: bool) -> float:
+        """While records come the broker shall not hold a fetch for long: see ``Settings``.
+
+        Returns how many seconds that holds if nothing comes, or 0.
+        """
         settings = self._settings
         if came:
             self._busy_until = now + _BUSY_S
         busy = now < self._busy_until
-        fetcher._fetch_max_wait_ms = settings.busy_wait_ms if busy else settings.fetch_wait_ms
+        fetcher._fetch_max_wait_ms = settings.busy_wait_ms if busy else settings.idle_wait_ms
+        return self._busy_until - now if busy else 0.0
 
     def _take_chunk(self, consumer: Any, fetcher: Any, partition: Any, chunks: dict[TP, list[Chunk]]) -> None:
         result = fetcher._records[partition]

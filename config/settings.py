@@ -124,6 +124,15 @@ class Settings(BaseSettings):
         return self.session_s / 5
 
     @property
+    def idle_wait_ms(self) -> int:
+        """Returns how long the broker holds a worker's fetch when nothing has come for a while.
+
+        By then the fetch names every partition, and Kafka answers it as soon as something comes; the embedded broker
+        only when it is over.
+        """
+        return self.fetch_wait_ms * 3 // 2 if self.embedded else self.fetch_wait_ms * 5
+
+    @property
     def busy_wait_ms(self) -> int:
         """Returns how long the broker holds a fetch that finds nothing while records come."""
         if self.busy_fetch_wait_ms is not None:

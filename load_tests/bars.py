@@ -105,8 +105,8 @@ BARS: Final = (
     Bar("append → Redis, p99", "delivery-kafka", _at("redis", "p99_ms"), "ms", most=100),
     Bar("idle worker, share of a core; embedded broker", "idle", _idle_percent, "%", most=5),
     Bar("the same on Kafka", "idle-kafka", _idle_percent, "%", most=5),
-    Bar("memory a live slot, 1 M products × 8 provinces", "memory", _at("grown", "bytes_per_slot"), "bytes",
-        most=96, stretch=64),
+    Bar("memory a live slot, 1 M products × 8 provinces, between checkpoints' batches", "memory",
+        _at("packed", "bytes_per_slot"), "bytes", most=96, stretch=64),
     Bar("kill −9 with 1 M products, first new alert", "recovery", _at("first_alert_s"), "s", most=10),
     Bar("a record's CPU with 4 workers, against 1", "scaling", _scaling_percent, "% more", most=10),
 )  # fmt: skip
