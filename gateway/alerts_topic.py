@@ -12,9 +12,10 @@ from aiokafka.errors import KafkaError
 
 from config.settings import Settings
 from config.topics import ALERTS, PRICE_CHANGES
+from gateway.audience import Entry
 from gateway.cursors import PRICE_LANES
 from gateway.filters import Filter
-from gateway.hub import NOBODY, Entry, Hub, Repeats, entry_of, identity_of
+from gateway.hub import NOBODY, Hub, Repeats, entry_of, identity_of
 
 TAIL_EVENTS: Final = 500
 """Events of each partition read again at the start, so that a page opened then has something to show."""

@@ -50,7 +50,7 @@ def create_app(settings: Settings, sources: Sources, *, connected: bool = True) 
         try:
             yield
         finally:
-            sources.hub.close()
+            sources.hub.clients.close()
             if running:
                 running.cancel()
                 with suppress(asyncio.CancelledError):

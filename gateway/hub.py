@@ -1,45 +1,22 @@
-"""The fan-out of alert events and changes of lowest prices to live clients: a ring of the last events, and a bounded queue per client.
-
-Everything runs on one event loop and nothing here awaits a client: a client whose queue is full is cut, and resumes
-with the cursor of the last event it got.
-"""
+"""The fan-out of alert events and changes of lowest prices: a ring of the last events, handed to live clients and taps."""
 
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import orjson
 
+from gateway.audience import QUEUE_EVENTS, Audience, Entry, Subscription, wants
 from gateway.cursors import PRICE_LANES, alerts_only, format_cursor
 from gateway.filters import PRICE_CHANGED, Filter
 
 RING_EVENTS: Final = 10_000
 """Events kept for clients that connect or resume; older ones are read from the log again."""
-QUEUE_EVENTS: Final = 2_000
-"""Events that may wait for one client."""
 NOBODY: Final[frozenset[str]] = frozenset()
 SLOTS_REMEMBERED: Final = 200_000
 """Slots whose last revision is kept to drop repeats."""
-
-
-class Entry(NamedTuple):
-    """One event of the ring: where it stands, what filters ask for, its bytes, and these as an SSE message.
-
-    ``partition``: its lane (gateway.cursors). ``suppliers``: whose event it is.
-    """
-
-    partition: int
-    offset: int
-    kind: str
-    province: str | None
-    bands: tuple[str, ...]
-    code: str
-    suppliers: frozenset[str]
-    value: bytes
-    frame: bytes
 
 
 def frame_of(event: str, data: bytes, cursor: str | None = None) -> bytes:
@@ -71,56 +48,6 @@ class Repeats:
     def forget(self) -> None:
         """Forgets everything: the log began anew."""
         self._last.clear()
-
-
-@dataclass(eq=False)
-class Subscription:
-    """One client's queue. ``start``: the hub's positions when it began; what comes later is in the queue.
-
-    ``owner``, ``key_id``: whose key opened it, where one did.
-    """
-
-    wanted: Filter
-    start: dict[int, int]
-    limit: int = QUEUE_EVENTS
-    owner: str = ""
-    key_id: str = ""
-    cut: bool = False
-    closed: bool = False
-    _frames: deque[bytes] = field(default_factory=deque)
-    _notices: dict[str, bytes] = field(default_factory=dict)
-    _ready: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def push(self, frame: bytes) -> None:
-        """Queues an event; a full queue cuts the client."""
-        if len(self._frames) >= self.limit:
-            self.cut = True
-            self._frames.clear()
-        elif not self.cut:
-            self._frames.append(frame)
-        self._ready.set()
-
-    def notify(self, name: str, frame: bytes) -> None:
-        """Leaves a message of which only the latest of its name matters."""
-        self._notices[name] = frame
-        self._ready.set()
-
-    def close(self) -> None:
-        """Ends the stream once its client has taken what waits."""
-        self.closed = True
-        self._ready.set()
-
-    async def take(self) -> bytes:
-        """Waits for messages and returns all that wait, end to end; empty: the stream is over."""
-        while not (self._frames or self._notices or self.cut or self.closed):
-            self._ready.clear()
-            await self._ready.wait()
-        if self.cut:
-            return b""
-        taken = b"".join((*self._frames, *self._notices.values()))
-        self._frames.clear()
-        self._notices.clear()
-        return taken
 
 
 class Tap:
@@ -175,8 +102,7 @@ class Hub:
         self.events_total = 0
         self.repeats_total = 0
         self.unreadable_total = 0
-        self.cut_total = 0
-        self.clients: set[Subscription] = set()
+        self.clients = Audience()
         self.taps: set[Tap] = set()
         self._repeats = Repeats()
         self._ring: deque[Entry] = deque()
@@ -220,11 +146,9 @@ class Hub:
         if len(self._ring) > self._ring_events:
             oldest = self._ring.popleft()
             self._floor[oldest.partition] = oldest.offset + 1
-        for client in self.clients:
-            if _wants(client.wanted, entry):
-                client.push(entry.frame)
+        self.clients.offer(entry)
         for tap in self.taps:
-            if _wants(tap.wanted, entry):
+            if wants(tap.wanted, entry):
                 tap.push(entry)
 
     def _entry(
@@ -249,12 +173,11 @@ class Hub:
         self._repeats.forget()
         for tap in self.taps:
             tap.lose()
-        for client in self.clients:
-            client.push(frame_of("reset", b'{"why":"log_began_anew"}'))
+        self.clients.tell(frame_of("reset", b'{"why":"log_began_anew"}'))
 
-    def subscribe(self, wanted: Filter, limit: int = QUEUE_EVENTS, owner: str = "", key_id: str = "") -> Subscription:
-        """Adds a client. It must be handed to ``unsubscribe`` in the end."""
-        client = Subscription(wanted, dict(self.positions or {}), limit, owner, key_id)
+    def subscribe(self, wanted: Filter, **more: Any) -> Subscription:
+        """Adds a client. It must be handed to ``clients.remove`` in the end. ``more``: of ``Subscription``."""
+        client = Subscription(wanted, dict(self.positions or {}), **more)
         self.clients.add(client)
         return client
 
@@ -267,21 +190,6 @@ class Hub:
     def untap(self, tap: Tap) -> None:
         """Removes a tap."""
         self.taps.discard(tap)
-
-    def unsubscribe(self, client: Subscription) -> None:
-        """Removes a client."""
-        self.clients.discard(client)
-        self.cut_total += client.cut
-
-    def notify(self, name: str, frame: bytes) -> None:
-        """Tells every client something that is no event of the log."""
-        for client in self.clients:
-            client.notify(name, frame)
-
-    def close(self) -> None:
-        """Ends every client's stream."""
-        for client in self.clients:
-            client.close()
 
     def locate(self, cursor: Mapping[int, int], *, prices: bool = False) -> Literal["ring", "log", "unknown"]:
         """Tells where the events after a cursor are: in the ring, only in the log, or nowhere (not of this log).
@@ -298,7 +206,7 @@ class Hub:
 
     def since(self, cursor: Mapping[int, int], wanted: Filter) -> Iterator[bytes]:
         """Gives the messages of the ring after a cursor. Each has a cursor of its own: that of the hub then."""
-        return (entry.frame for entry in self.entries_since(cursor) if _wants(wanted, entry))
+        return (entry.frame for entry in self.entries_since(cursor) if wants(wanted, entry))
 
     def entries_since(self, cursor: Mapping[int, int]) -> Iterator[Entry]:
         """Gives the events of the ring after a cursor, for everybody."""
@@ -310,7 +218,7 @@ class Hub:
         for entry in reversed(self._ring):
             if len(found) >= count:
                 break
-            if _wants(wanted, entry):
+            if wants(wanted, entry):
                 found.append(entry.frame)
         return found[::-1]
 
@@ -349,7 +257,3 @@ def entry_of(
         value=value,
         frame=frame_of("alert" if is_alert else "price", value, format_cursor(positions)),
     )
-
-
-def _wants(wanted: Filter, entry: Entry) -> bool:
-    return wanted.passes(entry.province, entry.kind, entry.bands, entry.code, entry.suppliers)

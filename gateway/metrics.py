@@ -72,7 +72,7 @@ class GatewayMetrics:
         streams.add_metric(["page"], len(clients) - suppliers)
         yield streams
         for name, about, count in (
-            ("sse_cuts", "Live streams cut because their client did not keep up", hub.cut_total),
+            ("sse_cuts", "Live streams cut because their client did not keep up", hub.clients.cut_total),
             ("sse_events", "Alert events handed to live streams since the start", hub.events_total),
             ("sse_repeats", "Events that came again and were dropped", hub.repeats_total),
         ):

@@ -99,4 +99,4 @@ def run(
     log.info("the page is at %s", address)
     if on_listening:
         on_listening(address)
-    _Server(config, measure, sources.hub.close, on_stop).run([bound])
+    _Server(config, measure, sources.hub.clients.close, on_stop).run([bound])

@@ -91,7 +91,7 @@ class Sources:
             for task in tasks:
                 with suppress(asyncio.CancelledError):
                     await task
-            self.hub.close()
+            self.hub.clients.close()
             self.intake.close()
             await self.keys.note()
             await self.read_model.close()

@@ -2,19 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from functools import partial
 from typing import Annotated, Any, Final
 
 import orjson
 from fastapi import APIRouter, Header, Query, Request
-from sse_starlette import EventSourceResponse
-from sse_starlette.sse import SendTimeoutError
+from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.alerts_topic import BROKER_FAULTS, LogGone
+from gateway.audience import Subscription
 from gateway.cursors import CursorFault, alerts_only, format_cursor, parse_cursor
 from gateway.filters import Filter, FilterFault, parse_filter
-from gateway.hub import Subscription, bands_of, frame_of
+from gateway.hub import Hub, bands_of, frame_of
 from gateway.problems import Problem
 from gateway.read_model import REDIS_FAULTS
 from gateway.sources import Sources, sources_of
@@ -24,9 +26,6 @@ BACKLOG_EVENTS: Final = 1_000
 CLIENTS: Final = 2_000
 """Streams that one gateway holds at once."""
 RETRY_MS: Final = 1_000
-PING_S: Final = 15
-SEND_S: Final = 20.0
-"""A client that takes nothing for so long is gone."""
 
 log = logging.getLogger(__name__)
 router = APIRouter()
@@ -34,18 +33,67 @@ router = APIRouter()
 Words = Annotated[list[str], Query()]
 
 
-class Stream(EventSourceResponse):
-    """An SSE answer; a client that stopped reading ends it quietly."""
+First = Callable[[Subscription], AsyncGenerator[bytes, None]]
+"""Gives what a client gets before its queue."""
+
+
+class Stream(Response):
+    """An SSE answer: ``first``, what came before, then what waits for its client. ``more``: of ``Subscription``.
+
+    One task sends and one waits for the client to leave; nothing is scheduled per message. A client that stopped reading
+    is given up by ``gateway.audience``, quietly.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, hub: Hub, wanted: Filter, first: First, **more: Any) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._hub = hub
+        self._subscribe = partial(hub.subscribe, wanted, **more)
+        self._first = first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves it."""
+        del scope
+        client = self._subscribe()
+        tasks = asyncio.create_task(self._send_all(client, send)), asyncio.create_task(_left(receive))
         try:
-            await super().__call__(scope, receive, send)
-        except SendTimeoutError:
-            log.info("a client of /events took nothing for %s s and was cut; it can resume", SEND_S)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._hub.clients.remove(client)
+            for task in tasks:
+                task.cancel()
+            sent, _ = await asyncio.gather(*tasks, return_exceptions=True)
+        if isinstance(sent, Exception):
+            raise sent
+
+    async def _send_all(self, client: Subscription, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async with aclosing(self._first(client)) as first:
+            async for frames in first:
+                await _send(client, send, frames)
+        while frames := await client.take():
+            await _send(client, send, frames)
+        await _send(client, send, b"", more_body=False)
 
 
-@router.get("/events", response_class=EventSourceResponse)
+async def _send(client: Subscription, send: Send, body: bytes, *, more_body: bool = True) -> None:
+    clock = asyncio.get_running_loop().time
+    client.sending, client.since_s = asyncio.current_task(), clock()
+    try:
+        await send({"type": "http.response.body", "body": body, "more_body": more_body})
+    finally:
+        client.sending, client.since_s = None, clock()
+
+
+async def _left(receive: Receive) -> None:
+    """Returns once the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+@router.get("/events", response_class=Stream)
 async def events(
     request: Request,
     province: Words = [],  # noqa: B006
@@ -65,7 +113,7 @@ async def events(
     wanted = filter_from(province, kind, band)
     cursor = cursor_from(last_event_id or after)
     refuse_a_crowd(sources, "/events")
-    return Stream(_messages(sources, wanted, cursor, backlog), ping=PING_S, sep="\n", send_timeout=SEND_S)
+    return Stream(sources.hub, wanted, partial(_first, sources=sources, cursor=cursor, backlog=backlog), counted=True)
 
 
 def refuse_a_crowd(sources: Sources, where: str) -> None:
@@ -92,19 +140,13 @@ def cursor_from(text: str | None) -> dict[int, int] | None:
         raise Problem(400, "bad_cursor", str(fault), "Last-Event-ID", remedy) from fault
 
 
-async def _messages(
-    sources: Sources, wanted: Filter, cursor: dict[int, int] | None, backlog: int
-) -> AsyncIterator[bytes]:
-    client = sources.hub.subscribe(wanted)
-    try:
-        yield b"retry: %d\n\n" % RETRY_MS + sources.summary.first_frames()
-        async for frames in past(sources, client, cursor, backlog):
-            yield frames
-        yield frame_of("ready", b"{}", format_cursor(client.start) if client.start else None)
-        while frames := await client.take():
-            yield frames
-    finally:
-        sources.hub.unsubscribe(client)
+async def _first(
+    client: Subscription, *, sources: Sources, cursor: dict[int, int] | None, backlog: int
+) -> AsyncGenerator[bytes, None]:
+    yield b"retry: %d\n\n" % RETRY_MS + sources.summary.first_frames()
+    async for frames in past(sources, client, cursor, backlog):
+        yield frames
+    yield frame_of("ready", b"{}", format_cursor(client.start) if client.start else None)
 
 
 async def past(

@@ -1,19 +1,20 @@
 """``GET /v1/events/stream``: a supplier's events as they come, resumable on any gateway by a cursor of log positions."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Query, Request
-from sse_starlette import EventSourceResponse
 
 from gateway.access import Caller, require
+from gateway.audience import Subscription
 from gateway.cursors import format_cursor
 from gateway.filters import Filter, FilterFault, parse_event_filter
 from gateway.hub import frame_of
 from gateway.keys import EVENTS_READ, Key
 from gateway.problems import Problem
 from gateway.sources import Sources, sources_of
-from gateway.stream import PING_S, RETRY_MS, SEND_S, Stream, Words, cursor_from, past, refuse_a_crowd
+from gateway.stream import RETRY_MS, Stream, Words, cursor_from, past, refuse_a_crowd
 
 STREAMS_OF_AN_OWNER: Final = 100
 """Streams that all keys of one owner may have open on one gateway."""
@@ -44,7 +45,7 @@ def event_filter(key: Key, province: list[str], kind: list[str], band: list[str]
         raise Problem(422, "bad_filter", str(fault), "query", "Correct the parameter or leave it out.") from fault
 
 
-@router.get("/events/stream", response_class=EventSourceResponse, responses=RESPONSES)
+@router.get("/events/stream", response_class=Stream, responses=RESPONSES)
 async def stream(
     request: Request,
     key: Caller,
@@ -71,17 +72,14 @@ async def stream(
     if sum(client.owner == str(key.owner) for client in sources.hub.clients) >= STREAMS_OF_AN_OWNER:
         what = f"{key.owner} has {STREAMS_OF_AN_OWNER} streams open here"
         raise Problem(429, "too_many_streams", what, _WHERE, "One stream carries everything; close the others.")
-    return Stream(_messages(sources, wanted, cursor, key), ping=PING_S, sep="\n", send_timeout=SEND_S)
+    first = partial(_first, sources=sources, cursor=cursor)
+    return Stream(sources.hub, wanted, first, owner=str(key.owner), key_id=key.id)
 
 
-async def _messages(sources: Sources, wanted: Filter, cursor: dict[int, int] | None, key: Key) -> AsyncIterator[bytes]:
-    client = sources.hub.subscribe(wanted, owner=str(key.owner), key_id=key.id)
-    try:
-        yield b"retry: %d\n\n" % RETRY_MS
-        async for frames in past(sources, client, cursor, 0):
-            yield frames
-        yield frame_of("ready", b"{}", format_cursor(client.start))
-        while frames := await client.take():
-            yield frames
-    finally:
-        sources.hub.unsubscribe(client)
+async def _first(
+    client: Subscription, *, sources: Sources, cursor: dict[int, int] | None
+) -> AsyncGenerator[bytes, None]:
+    yield b"retry: %d\n\n" % RETRY_MS
+    async for frames in past(sources, client, cursor, 0):
+        yield frames
+    yield frame_of("ready", b"{}", format_cursor(client.start))

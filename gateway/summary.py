@@ -45,8 +45,7 @@ class Summary:
         """Puts the counters together once a second, until cancelled."""
         while True:
             await self.refresh()
-            for name, frame in self.frames().items():
-                self._hub.notify(name, frame)
+            self._hub.clients.notify(self.frames().items())
             await asyncio.sleep(EVERY_S)
 
     async def refresh(self) -> None:

@@ -27,11 +27,10 @@ from agents.embedded import free_port
 from config.settings import Settings
 from config.topics import FEEDS
 from load_tests.harness import PROJECT, surroundings, usage
-from load_tests.report import commit, machine
+from load_tests.report import RESULTS, heading, save
 
 PROVINCE: Final = "320000"
 PATH: Final = f"/v1/feeds/{PROVINCE}/records"
-RESULTS: Final = Path(__file__).resolve().parent / "results"
 _BODIES: Final = 8
 _START_S: Final = 150.0
 
@@ -185,12 +184,10 @@ def main() -> int:
     parser.add_argument("--kafka", metavar="HOST:PORT", help="a Kafka without topics of ours; default: embedded broker")
     parser.add_argument("--out", type=Path, default=RESULTS / "ingest.json")
     options = parser.parse_args()
-    about = {"commit": commit(), "machine": machine(), "broker": "kafka" if options.kafka else "embedded"}
+    about = heading("kafka" if options.kafka else "embedded")
     asked = {name: getattr(options, name) for name in ("records", "connections", "partitions", "encoding")}
     result = about | asked | run(options)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    save(options.out, result)
     return 1 if result["lost"] else 0
 
 

@@ -1,20 +1,21 @@
 """The suppliers' stream under many clients: from append to the client, for one gateway process.
 
 ``python -m load_tests.sse_clients`` starts a broker, a Redis and a gateway of its own, opens the streams, appends alerts
-at a rate and tells p50, p99 and the most. Clients are this process: it must not be what is measured, so it does little.
+at a rate and tells p50, p99 and the most. Clients are this process: it does little, and tells what part of a core that took.
 """
 
 import argparse
 import asyncio
-import json
+import gc
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -23,12 +24,14 @@ from agents.embedded import free_port
 from config.topics import KEYS
 from gateway.key_ring import now_ms
 from gateway.keys import Owner, OwnerKind, make_key
-from load_tests.report import commit, machine
+from load_tests.harness import usage
+from load_tests.report import RESULTS, heading, save
 from tests.gateway.fakes import event
 from tests.gateway.live import Stage, stage
 
 STREAMS_A_KEY: Final = 100
 _START_S: Final = 150.0
+_APPENDED: Final = re.compile(rb'"source_id":"([0-9]+)"')
 
 
 def supplier(number: int) -> str:
@@ -70,23 +73,43 @@ async def ready(address: str) -> None:
     raise TimeoutError("the gateway did not get ready")
 
 
-async def listen(address: str, token: str, opened: asyncio.Semaphore, took_ms: list[float]) -> None:
-    """Reads a stream until cancelled; ``source_id`` of each event says when it was appended, in nanoseconds."""
-    parts = urlsplit(address)
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=1 << 20)
-    writer.write(
-        f"GET /v1/events/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode(),
-    )
-    try:
-        assert b" 200 " in await reader.readline()
-        while line := await reader.readline():
-            if line.startswith(b"event: ready"):
-                opened.release()
-            elif line.startswith(b'data: {"event_id"'):
-                at = line.index(b'"source_id":"') + 13
-                took_ms.append((time.time_ns() - int(line[at : line.index(b'"', at)])) / 1e6)
-    finally:
-        writer.close()
+class Client(asyncio.Protocol):
+    """One client: counts what it gets, and how long each event took since it was appended.
+
+    ``source_id`` of each event says when that was, in nanoseconds.
+    """
+
+    def __init__(self, token: str, took_ms: list[float], opened: asyncio.Semaphore) -> None:
+        self.fault: str | None = None
+        self._token = token
+        self._took_ms = took_ms
+        self._opened = opened
+        self._is_open = False
+        self._part = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Asks for the stream."""
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(
+            f"GET /v1/events/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self._token}\r\n\r\n".encode()
+        )
+
+    def data_received(self, data: bytes) -> None:
+        """Reads whole messages: a chunk of HTTP ends with one."""
+        got_ns = time.time_ns()
+        data = self._part + data
+        if not data.endswith(b"\n\n\r\n"):
+            self._part = data
+            return
+        self._part = b""
+        self._took_ms += [(got_ns - int(at)) / 1e6 for at in _APPENDED.findall(data)]
+        if not self._is_open and b"event: ready" in data:
+            self._is_open = True
+            self._opened.release()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Notes that it ended."""
+        self.fault = str(exc or "ended")
 
 
 async def append(scene: Stage, rate: float, seconds: float, owners: int) -> int:
@@ -115,39 +138,41 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         names = [f"desk-{n}" if options.everything else supplier(n) for n in range(owners)]
         tokens = [await new_token(scene, Owner(kind, name)) for name in names]
         port = free_port()
-        address = f"http://127.0.0.1:{port}"
-        async with process("gateway", scene, PRICELINK_GATEWAY_PORT=str(port), PRICELINK_LOG_FORMAT="console"):
-            await ready(address)
+        settings = {"PRICELINK_GATEWAY_PORT": str(port), "PRICELINK_LOG_FORMAT": "console"}
+        async with process("gateway", scene, **settings) as gateway:
+            await ready(f"http://127.0.0.1:{port}")
             await asyncio.sleep(1)
             opened, took_ms = asyncio.Semaphore(0), list[float]()
-            listening = [
-                asyncio.create_task(listen(address, tokens[n % owners], opened, took_ms))
-                for n in range(options.clients)
-            ]
-            for _ in range(options.clients):
+            clients = [Client(tokens[n % owners], took_ms, opened) for n in range(options.clients)]
+            for each in clients:
+                await asyncio.get_running_loop().create_connection(lambda each=each: each, "127.0.0.1", port)  # type: ignore[misc]
                 await asyncio.wait_for(opened.acquire(), 60)
+            gc.collect()
+            gc.freeze()  # a full collection of ours would be measured, too
+            spent_s, own_s, began_s = usage(gateway.pid).cpu_s, time.process_time(), time.monotonic()
             sent = await append(scene, options.rate, options.seconds, owners)
             await asyncio.sleep(2)
-            for task in listening:
-                task.cancel()
-            ended = await asyncio.gather(*listening, return_exceptions=True)
-            faults = [each for each in ended if isinstance(each, Exception)]
+            seconds = time.monotonic() - began_s
+            spent_s, own_s = usage(gateway.pid).cpu_s - spent_s, time.process_time() - own_s
+            faults = sum(each.fault is not None for each in clients)
         wanted = sent * options.clients // (1 if options.everything else owners)
         return {
             "clients": options.clients, "rate": options.rate, "events": sent, "received": len(took_ms), "wanted": wanted,
-            "faults": len(faults), "p50_ms": share(took_ms, 0.5), "p99_ms": share(took_ms, 0.99),
-            "most_ms": share(took_ms, 1.0), "load": os.getloadavg()[0], "commit": commit(), "machine": machine(),
+            "faults": faults, "p50_ms": share(took_ms, 0.5), "p99_ms": share(took_ms, 0.99), "most_ms": share(took_ms, 1.0),
+            "gateway_cores": round(spent_s / seconds, 2), "clients_cores": round(own_s / seconds, 2),
         }  # fmt: skip
 
 
 def main() -> None:
-    """Reads the command line, measures, prints."""
+    """Measures, prints, writes load_tests/results/sse_clients.json."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--clients", type=int, default=1_000)
     options.add_argument("--rate", type=float, default=100.0)
     options.add_argument("--seconds", type=float, default=20.0)
     options.add_argument("--everything", action="store_true", help="operators, who get every event, not suppliers")
-    print(json.dumps(asyncio.run(run(options.parse_args())), indent=1))
+    options.add_argument("--out", type=Path, default=RESULTS / "sse_clients.json")
+    asked = options.parse_args()
+    save(asked.out, heading("embedded") | asyncio.run(run(asked)))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.alerts_topic import BROKER_FAULTS
+from gateway.audience import Entry
 from gateway.endpoints import Endpoint
-from gateway.hub import Entry, Tap
+from gateway.hub import Tap
 from notifier.journal import Journal
 from notifier.log_source import LogSource
 from notifier.messages import cloud_event, headers_of, message_id

@@ -9,10 +9,11 @@ from aiokafka.errors import OffsetOutOfRangeError
 from config.settings import Settings
 from config.topics import ALERTS, PRICE_CHANGES
 from gateway.alerts_topic import CHECK_S, AlertsTopic, reader
+from gateway.audience import Entry
 from gateway.cursors import PRICE_LANES, alerts_only
 from gateway.evidence import Evidence, Position
 from gateway.filters import Filter
-from gateway.hub import Entry, Hub
+from gateway.hub import Hub
 
 
 class LogSource:

@@ -16,11 +16,12 @@ from config.settings import Settings
 from gateway import repeats
 from gateway.alerts_topic import AlertsTopic, LogGone, entry_again
 from gateway.app import create_app
+from gateway.audience import Entry
 from gateway.cursors import PRICE_LANES
 from gateway.endpoints import EndpointBook
 from gateway.evidence import Evidence, Line, Position
 from gateway.feed_log import FeedLog
-from gateway.hub import Entry, Hub, Repeats
+from gateway.hub import Hub, Repeats
 from gateway.ingest import Intake
 from gateway.key_ring import KeyRing
 from gateway.read_model import ReadModel
@@ -327,7 +328,7 @@ class Parts:
             ) as client:
                 yield client
         finally:
-            self.hub.close()
+            self.hub.clients.close()
             server.should_exit = True
             await asyncio.wait_for(serving, 10)
 

@@ -60,7 +60,7 @@ def test_streams_and_what_is_away_are_told() -> None:
     parts.hub.subscribe(anything, owner="supplier:X", key_id="k1")
     slow = parts.hub.subscribe(anything, limit=0)
     parts.write(event(1))
-    parts.hub.unsubscribe(slow)
+    parts.hub.clients.remove(slow)
     seen = look(parts)
     assert seen["pricelink_sse_clients", ("page",)] == 1
     assert seen["pricelink_sse_clients", ("suppliers",)] == 1

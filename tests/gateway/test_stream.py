@@ -115,7 +115,7 @@ def test_a_wrong_filter_or_cursor_says_what_is_wrong() -> None:
 def test_streams_end_when_the_gateway_stops() -> None:
     async def work(parts: Parts, client: httpx.AsyncClient) -> None:
         async with client.stream("GET", "/events") as answer:
-            asyncio.get_running_loop().call_later(0.1, parts.hub.close)
+            asyncio.get_running_loop().call_later(0.1, parts.hub.clients.close)
             assert await messages(answer, 1, "never") == []
         assert not parts.hub.clients
 

@@ -10,10 +10,11 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.audience import Entry
 from gateway.cursors import PRICE_LANES
 from gateway.endpoints import Endpoint, Replay, Secret, new_secret
 from gateway.filters import Filter
-from gateway.hub import Entry, Hub
+from gateway.hub import Hub
 from notifier import courier as courier_module
 from notifier import schedule
 from notifier.courier import Courier, Surroundings
