@@ -115,23 +115,23 @@ class Audience:
 
     def __init__(self) -> None:
         self.cut_total = 0
+        self._all: set[Subscription] = set()
         self._of: dict[str | None, set[Subscription]] = {}
-        self._size = 0
         self._due: set[Subscription] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at_s = 0.0
         self._beating = False
 
     def __len__(self) -> int:
-        return self._size
+        return len(self._all)
 
     def __iter__(self) -> Iterator[Subscription]:
-        return (client for clients in self._of.values() for client in clients)
+        return iter(list(self._all))
 
     def add(self, client: Subscription) -> None:
         """Adds a client. It must be handed to ``remove`` in the end."""
+        self._all.add(client)
         self._of.setdefault(client.wanted.supplier, set()).add(client)
-        self._size += 1
         loop = asyncio.get_running_loop()
         client.since_s = loop.time()
         if not self._beating:
@@ -140,14 +140,14 @@ class Audience:
 
     def remove(self, client: Subscription) -> None:
         """Removes a client; counts it where it was cut."""
-        clients = self._of.get(client.wanted.supplier, set())
-        if client not in clients:
+        if client not in self._all:
             return
-        clients.discard(client)
-        if not clients:
+        self._all.discard(client)
+        alike = self._of[client.wanted.supplier]
+        alike.discard(client)
+        if not alike:
             del self._of[client.wanted.supplier]
         self._due.discard(client)
-        self._size -= 1
         self.cut_total += client.cut
 
     def offer(self, entry: Entry) -> None:
@@ -213,6 +213,6 @@ class Audience:
                 client.notify("ping", PING)
                 self._due.add(client)
         self._wake_soon()
-        self._beating = self._size > 0
+        self._beating = len(self) > 0
         if self._beating:
             loop.call_later(BEAT_S, self._beat)
