@@ -93,7 +93,7 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-@router.get("/events", response_class=Stream)
+@router.get("/events", status_code=200, response_class=Stream)
 async def events(
     request: Request,
     province: Words = [],  # noqa: B006

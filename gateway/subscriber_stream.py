@@ -45,7 +45,7 @@ def event_filter(key: Key, province: list[str], kind: list[str], band: list[str]
         raise Problem(422, "bad_filter", str(fault), "query", "Correct the parameter or leave it out.") from fault
 
 
-@router.get("/events/stream", response_class=Stream, responses=RESPONSES)
+@router.get("/events/stream", status_code=200, response_class=Stream, responses=RESPONSES)
 async def stream(
     request: Request,
     key: Caller,

@@ -54,20 +54,21 @@ def test_the_oldest_hold_of_a_province_is_told() -> None:
 
 
 def test_streams_and_what_is_away_are_told() -> None:
-    async def run() -> None:
-        parts = Parts()
+    parts = Parts()
+
+    async def happen() -> None:
         anything = Filter()
         parts.hub.subscribe(anything)
         parts.hub.subscribe(anything, owner="supplier:X", key_id="k1")
         slow = parts.hub.subscribe(anything, limit=0)
         parts.write(event(1))
         parts.hub.clients.remove(slow)
-        seen = look(parts)
-        assert seen["pricelink_sse_clients", ("page",)] == 1
-        assert seen["pricelink_sse_clients", ("suppliers",)] == 1
-        assert seen["pricelink_sse_cuts_total", ()] == 1
-        assert seen["pricelink_dependency_up", ("redis",)] == 1
-        parts.topic.problem = "no broker"
-        assert look(parts)["pricelink_dependency_up", ("kafka",)] == 0
 
-    asyncio.run(run())
+    asyncio.run(happen())
+    seen = look(parts)
+    assert seen["pricelink_sse_clients", ("page",)] == 1
+    assert seen["pricelink_sse_clients", ("suppliers",)] == 1
+    assert seen["pricelink_sse_cuts_total", ()] == 1
+    assert seen["pricelink_dependency_up", ("redis",)] == 1
+    parts.topic.problem = "no broker"
+    assert look(parts)["pricelink_dependency_up", ("kafka",)] == 0
