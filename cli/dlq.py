@@ -97,13 +97,13 @@ def letters(settings: Settings, chosen: Chosen) -> Iterator[Letter]:
     """Yields the letters that are meant, by partition in order; raises LogFault."""
     if chosen.places:
         places = [_place(text) for text in chosen.places]
-        found = read_positions(settings.bootstrap, DEAD_LETTERS.name, places)
+        found = read_positions(settings, DEAD_LETTERS.name, places)
         for place, text in zip(places, chosen.places, strict=True):
             if place not in found:
                 raise LogFault(f"there is no dead letter {text}: `pricelink dlq list` shows their places")
             yield Letter.of(found[place])
         return
-    for message in read_topic(settings.bootstrap, DEAD_LETTERS.name):
+    for message in read_topic(settings, DEAD_LETTERS.name):
         letter = Letter.of(message)
         if chosen.has(letter):
             yield letter

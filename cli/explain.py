@@ -15,6 +15,7 @@ from cli.kafka_log import partitions_of, read_positions, read_topic
 from cli.log_file import LogFault, Message, open_log, read_log
 from cli.replay import read_policy, replay
 from config.provinces import PROVINCE_INDEX, PROVINCES
+from config.settings import Settings
 from config.topics import ALERTS, FEEDS
 from gateway.arithmetic import arithmetic, policy_of, record_cells
 from schemas.codes import partition_of
@@ -27,7 +28,7 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be explained, and where to look. ``log`` and ``alerts``: files; without them, Kafka at ``kafka``."""
+    """What is to be explained, and where to look. ``log`` and ``alerts``: files; without them, Kafka at ``broker``."""
 
     alert_id: str
     revision: int | None
@@ -35,7 +36,7 @@ class Request:
     alerts: Path | None
     policy: Path | None
     partitions: int | None
-    kafka: str
+    broker: Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +83,10 @@ def _event_bytes(alert_id: str, request: Request, policy: Policy) -> Iterator[by
     elif request.log is not None:
         yield from (line for line in _replayed(request.log, request.partitions, policy) if needle in line)
     else:
-        count = partitions_of(request.kafka, ALERTS.name)
+        count = partitions_of(request.broker, ALERTS.name)
         parts = alert_id.split(":")
         only = [partition_of(parts[1], count)] if len(parts) > 1 else None
-        yield from (each.value for each in read_topic(request.kafka, ALERTS.name, only) if needle in each.value)
+        yield from (each.value for each in read_topic(request.broker, ALERTS.name, only) if needle in each.value)
 
 
 def _replayed(log: Path, partitions: int | None, policy: Policy) -> list[bytes]:
@@ -108,7 +109,7 @@ def _evidence(event: Event, request: Request) -> list[Evidence]:
         wanted = set(places)
         found = {place: each for each in _messages(request.log) if (place := (each.partition, each.offset)) in wanted}
     else:
-        found = read_positions(request.kafka, FEEDS.name, places)
+        found = read_positions(request.broker, FEEDS.name, places)
     return [_at(position, found.get((position["partition"], position["offset"]))) for position in positions]
 
 
@@ -126,7 +127,7 @@ def _policy_then(event: Event, chosen: Policy, request: Request) -> Policy | Non
     if chosen.version == version or position is None:
         return chosen if chosen.version == version else None
     partition = position["partition"]
-    messages = _messages(request.log) if request.log else read_topic(request.kafka, FEEDS.name, [partition])
+    messages = _messages(request.log) if request.log else read_topic(request.broker, FEEDS.name, [partition])
     for message in messages:
         if message.partition == partition and b'"policy"' in message.value:
             found = policy_of(message.value.split(b"\n"), version)

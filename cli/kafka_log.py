@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from cli.log_file import LogFault, Message
+from config.settings import Settings
 
 FETCH_TIMEOUT_S: Final = 30.0
 """A partition that gives neither a message nor its end for so long counts as unreachable."""
@@ -17,21 +18,23 @@ _FETCH_BYTES: Final = 8 << 20
 
 
 @asynccontextmanager
-async def _consumer(bootstrap: str) -> AsyncIterator[AIOKafkaConsumer]:
+async def _consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+        bootstrap_servers=settings.bootstrap.split(","),
         client_id="pricelink-cli",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         fetch_max_wait_ms=100,
         max_partition_fetch_bytes=_FETCH_BYTES,
+        **settings.security,
     )
     try:
         await asyncio.wait_for(consumer.start(), FETCH_TIMEOUT_S)
     except (KafkaError, OSError, TimeoutError) as error:
         with suppress(KafkaError, OSError):
             await consumer.stop()
-        raise LogFault(f"no Kafka answers at {bootstrap} ({error or 'timed out'}): is the broker up?") from error
+        where = settings.bootstrap
+        raise LogFault(f"no Kafka answers at {where} ({error or 'timed out'}): is the broker up?") from error
     try:
         yield consumer
     finally:
@@ -47,8 +50,8 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
     return sorted(found)
 
 
-async def _chunks(bootstrap: str, topic: str, only: Iterable[int] | None) -> AsyncGenerator[list[Message], None]:
-    async with _consumer(bootstrap) as consumer:
+async def _chunks(settings: Settings, topic: str, only: Iterable[int] | None) -> AsyncGenerator[list[Message], None]:
+    async with _consumer(settings) as consumer:
         there = await _partitions(consumer, topic)
         wanted = there if only is None else [partition for partition in only if partition in there]
         left = {TopicPartition(topic, partition) for partition in wanted}
@@ -79,13 +82,13 @@ async def _chunks(bootstrap: str, topic: str, only: Iterable[int] | None) -> Asy
                 raise LogFault(f"{names}: no answer for {FETCH_TIMEOUT_S:.0f} s; is the broker up?")
 
 
-def read_topic(bootstrap: str, topic: str, only: Iterable[int] | None = None) -> Iterator[Message]:
+def read_topic(settings: Settings, topic: str, only: Iterable[int] | None = None) -> Iterator[Message]:
     """Yields the messages of a topic's partitions, all or ``only`` some, from the beginning to where each ends now.
 
     Raises LogFault where no broker or topic is to be found.
     """
     with asyncio.Runner() as runner:
-        chunks = _chunks(bootstrap, topic, only)
+        chunks = _chunks(settings, topic, only)
 
         async def following() -> list[Message] | None:
             return await anext(chunks, None)
@@ -97,22 +100,22 @@ def read_topic(bootstrap: str, topic: str, only: Iterable[int] | None = None) ->
             runner.run(chunks.aclose())
 
 
-def partitions_of(bootstrap: str, topic: str) -> int:
+def partitions_of(settings: Settings, topic: str) -> int:
     """Returns how many partitions a topic has; raises LogFault where there is none."""
 
     async def count() -> int:
-        async with _consumer(bootstrap) as consumer:
+        async with _consumer(settings) as consumer:
             return len(await _partitions(consumer, topic))
 
     return asyncio.run(count())
 
 
-def read_positions(bootstrap: str, topic: str, places: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Message]:
+def read_positions(settings: Settings, topic: str, places: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Message]:
     """Returns the messages at (partition, offset) places; those that are gone are left out."""
 
     async def read() -> dict[tuple[int, int], Message]:
         found = {}
-        async with _consumer(bootstrap) as consumer:
+        async with _consumer(settings) as consumer:
             there = await _partitions(consumer, topic)
             for partition, offset in places:
                 if partition not in there:

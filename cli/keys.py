@@ -21,7 +21,7 @@ from schemas.codes import partition_of
 def all_keys(settings: Settings) -> dict[str, Key]:
     """Returns every key there ever was, by id; raises LogFault."""
     found = {}
-    for message in read_topic(settings.bootstrap, KEYS.name):
+    for message in read_topic(settings, KEYS.name):
         try:
             key = Key.from_bytes(message.value)
         except ValueError:

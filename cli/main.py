@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand
 
 from cli.gateway_commands import dlq_app, items_app, keys_app, migration_app
-from cli.options import PIPED_COLUMNS, KafkaOption, fail, say
+from cli.options import PIPED_COLUMNS, KafkaOption, fail, say, settings_of
 
 app = typer.Typer(
     name="pricelink",
@@ -273,7 +273,8 @@ def replay(
     from cli.replay_command import replay_command
 
     try:
-        replay_command(log, from_kafka, policy, partitions, out)
+        broker = None if from_kafka is None else settings_of(from_kafka, embedded=False)
+        replay_command(log, broker, policy, partitions, out)
     except LogFault as fault:
         raise fail(str(fault)) from fault
 
@@ -303,7 +304,8 @@ def explain(
         console = Console()
         if not console.is_terminal:
             console = Console(width=PIPED_COLUMNS)
-        explain_alert(Request(alert_id, revision, log, alerts, policy, partitions, kafka), console)
+        broker = settings_of(kafka, embedded=False)
+        explain_alert(Request(alert_id, revision, log, alerts, policy, partitions, broker), console)
     except LogFault as fault:
         raise fail(str(fault)) from fault
 
@@ -320,7 +322,7 @@ def log_dump(
     from cli.replay_command import dump_command
 
     try:
-        dump_command(kafka, topic, partition, out)
+        dump_command(settings_of(kafka, embedded=False), topic, partition, out)
     except LogFault as fault:
         raise fail(str(fault)) from fault
 

@@ -27,7 +27,7 @@ _NO_WRITER: Final[Any] = None
 
 def read_state(settings: Settings, province: int) -> tuple[list[Listed], dict[str, str | None]]:
     """Returns a province's listings and the retired codes, as of the workers' last checkpoint; raises LogFault."""
-    partitions = partitions_of(settings.bootstrap, STATE.name)
+    partitions = partitions_of(settings, STATE.name)
     policy = load_policy(b"{}")
     assert isinstance(policy, Policy)
     store = KafkaStateStore(_NO_WRITER, settings)

@@ -16,6 +16,7 @@ import config.settings
 from cli.kafka_log import partitions_of, read_topic
 from cli.log_file import LogFault, Message, log_line, open_log, read_log
 from cli.replay import Totals, read_policy, replay
+from config.settings import Settings
 from config.topics import FEEDS
 
 PROGRESS_FROM_BYTES: Final = 8 << 20
@@ -23,7 +24,7 @@ PROGRESS_FROM_BYTES: Final = 8 << 20
 
 
 def replay_command(
-    log: Path | None, from_kafka: str | None, policy: Path | None, partitions: int | None, out: Path
+    log: Path | None, from_kafka: Settings | None, policy: Path | None, partitions: int | None, out: Path
 ) -> None:
     """Replays ``log`` or, in its place, topic feeds of the broker ``from_kafka``; raises LogFault."""
     if (log is None) == (from_kafka is None):
@@ -47,13 +48,13 @@ def replay_command(
     _print_totals(totals, time.perf_counter() - began_s, out)
 
 
-def dump_command(bootstrap: str, topic: str, partitions: list[int] | None, out: Path) -> None:
+def dump_command(broker: Settings, topic: str, partitions: list[int] | None, out: Path) -> None:
     """Writes a topic as a LOG, to where its partitions end now; raises LogFault."""
     to_stdout = out == Path("-")
     try:
         count = 0
         with nullcontext(sys.stdout.buffer) if to_stdout else out.open("wb") as file:
-            for message in _counted(read_topic(bootstrap, topic, partitions)):
+            for message in _counted(read_topic(broker, topic, partitions)):
                 file.write(log_line(message))
                 count += 1
     except BrokenPipeError:

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -156,14 +156,12 @@ class Settings(BaseSettings):
         chosen = self.compression or ("none" if self.embedded else "lz4")
         return None if chosen == "none" else chosen
 
-    @cached_property
+    @property
     def security(self) -> dict[str, Any]:
         """Returns keyword arguments that aiokafka's and kafka-python's clients both take."""
         options: dict[str, Any] = {"security_protocol": self.security_protocol}
         if self.security_protocol.endswith("SSL"):
-            import ssl
-
-            options["ssl_context"] = ssl.create_default_context(cafile=self.ssl_ca_file)
+            options["ssl_context"] = _ssl_context(self.ssl_ca_file)
         if self.security_protocol.startswith("SASL"):
             options |= {
                 "sasl_mechanism": self.sasl_mechanism,
@@ -179,6 +177,13 @@ class Settings(BaseSettings):
             for name in self.model_fields_set
             if getattr(self, name) is not None
         }
+
+
+@lru_cache(maxsize=8)
+def _ssl_context(ca_file: Path | None) -> Any:
+    import ssl
+
+    return ssl.create_default_context(cafile=ca_file)
 
 
 @lru_cache(maxsize=1)

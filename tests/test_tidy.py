@@ -143,6 +143,24 @@ def public(tree: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef | ast.As
             yield from public(node)
 
 
+KAFKA_CLIENTS = re.compile(r"(^|\.)(AIOKafka|Kafka)(Consumer|Producer|AdminClient|Client)$")
+OWN_BROKER = "agents/real_kafka.py"
+"""Asks a broker that it has started itself, without security, whether it is there."""
+
+
+def test_every_client_of_kafka_has_the_security_of_the_settings() -> None:
+    made, wrong = 0, []
+    for path in modules(*LAYERS):
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Call) and KAFKA_CLIENTS.search(ast.unparse(node.func)):
+                made += 1
+                spread = [ast.unparse(each.value) for each in node.keywords if each.arg is None]
+                if not any(each.endswith(".security") for each in spread) and name_of(path) != OWN_BROKER:
+                    wrong.append(f"{name_of(path)}:{node.lineno} {ast.unparse(node.func)} without **settings.security")
+    assert made > 5
+    assert not wrong
+
+
 def test_every_dependency_says_why_it_is_there() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     project = tomllib.loads(text)

@@ -64,7 +64,7 @@ def put(settings: Settings, letters: list[tuple[bytes, dict[str, str]]]) -> None
 
 
 def lines(settings: Settings) -> list[bytes]:
-    return [line for message in read_topic(settings.bootstrap, "feeds") for line in message.value.split(b"\n")]
+    return [line for message in read_topic(settings, "feeds") for line in message.value.split(b"\n")]
 
 
 @pytest.mark.integration

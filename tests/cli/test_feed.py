@@ -64,7 +64,7 @@ def test_files_reach_the_topic(tmp_path: Path) -> None:
         assert feed(settings, listed, mapping, "320000", say=said.append) == 0
         (tmp_path / "bad.ndjson").write_bytes(b"oops\n")
         assert feed(settings, tmp_path / "bad.ndjson", say=said.append) == 1
-        values = [message.value.split(b"\n") for message in read_topic(embedded.bootstrap, "feeds")]
+        values = [message.value.split(b"\n") for message in read_topic(Settings(bootstrap=embedded.bootstrap), "feeds")]
     assert sum(map(len, values)) == 1_500 + 700 + 1
     assert any(text.startswith("line 1501: not_json") for text in said)
     assert any(text.startswith("line 1502: bad_province: province") for text in said)

@@ -77,8 +77,20 @@ class FakeRedis:
     async def hgetall(self, key: str) -> dict[bytes, bytes]:
         return {name.encode(): value for name, value in self._get(key, {}).items()}
 
-    async def hmget(self, key: str, names: Sequence[str]) -> list[bytes | None]:
-        return [self._get(key, {}).get(name) for name in names]
+    async def hmget(self, key: str, names: Sequence[str | bytes]) -> list[bytes | None]:
+        known = self._get(key, {})
+        return [known.get(name.decode() if isinstance(name, bytes) else name) for name in names]
+
+    async def hget(self, key: str, name: str) -> bytes | None:
+        found: bytes | None = self._get(key, {}).get(name)
+        return found
+
+    async def smembers(self, key: str) -> set[bytes]:
+        return set(self._get(key, set()))
+
+    async def zrevrange(self, key: str, first: int, last: int) -> list[bytes]:
+        scores: dict[str, int] = self._get(key, {})
+        return [name.encode() for name in sorted(scores, key=lambda name: -scores[name])][first : last + 1]
 
     async def lrange(self, key: str, first: int, last: int) -> list[bytes]:
         return list(self._get(key, [])[first : last + 1])

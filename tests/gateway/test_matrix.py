@@ -31,6 +31,13 @@ def full() -> Parts:
     parts.evidence.known = {Position(0, number, 0): f'{{"note":"{MARK}"}}' for number in (0, 1)}
     parts.redis.data[f"pl:webhooks:log:{ENDPOINT}"] = [orjson.dumps({"event_id": MARK, "lane": 0, "offset": 0})]
     parts.redis.data["pl:rows"] = {}
+    card = {
+        "dimension": "supplier", "key": OURS, "answerable": ["price_adjustment", "bargain"], "latest_observed": [ALERT],
+        "note": MARK,
+    }  # fmt: skip
+    parts.redis.data["pl:cards:supplier"] = {OURS: orjson.dumps(card)}
+    parts.redis.data["pl:rank:supplier:open_red"] = {OURS: 1}
+    parts.redis.data[f"pl:card-open:supplier:{OURS}"] = {ALERT.encode()}
     parts.endpoints.take(ENDPOINT.encode(), orjson.dumps({
         "id": ENDPOINT, "supplier": OURS, "url": f"https://{MARK}.example", "description": MARK, "kinds": [], "codes": [],
         "provinces": [], "secrets": [{"value": "whsec_" + MARK, "until_ms": None}], "enabled": True, "created_ms": 0,
