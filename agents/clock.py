@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from functools import partial
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ _log = structlog.get_logger("clock")
 
 TICK_S: Final = 1.0
 _STOP_S: Final = 2.0
+_LATE_S: Final = 10.0
+"""A clock whose last tick is so old does not tick."""
 
 
 def run(settings: Settings) -> int:
@@ -30,7 +33,8 @@ def run(settings: Settings) -> int:
 async def _run(settings: Settings) -> None:
     quieten_clients()
     stop = stop_on_signals()
-    serve(settings)
+    ticked_s = 0.0
+    serve(settings, ready=lambda: {"ticking": time.monotonic() - ticked_s < _LATE_S})
     producer = new_producer(settings)
     never_give_up(producer)
     await producer.start()
@@ -46,6 +50,7 @@ async def _run(settings: Settings) -> None:
                 ticking.cancel()  # a broker that is away is not waited for
                 break
             ticking.result()
+            ticked_s = time.monotonic()
             due = max(due + TICK_S, loop.time())
             await asyncio.wait([stopping], timeout=due - loop.time())
     finally:

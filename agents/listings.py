@@ -49,10 +49,11 @@ async def _run(settings: Settings) -> None:
         settings.redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, decode_responses=False
     )
     sizes = TopicSizes(settings)
-    serve(settings, sizes)
+    copier = Copier(settings, client)
+    serve(settings, sizes, ready=lambda: {"reading": copier.reading, "redis": not copier.model.waiting})
     sizes.start()
     try:
-        await Copier(settings, client).run(stop)
+        await copier.run(stop)
     finally:
         sizes.stop()
         await client.aclose()
@@ -64,7 +65,8 @@ class Copier:
     def __init__(self, settings: Settings, client: Any) -> None:
         self._settings = settings
         self._client = client
-        self._model = ReadModel(client)
+        self.model = ReadModel(client)
+        self.reading = False
         self._reached: dict[TopicPartition, int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -80,12 +82,13 @@ class Copier:
             reader.assign(places)
             for place in places:
                 await self._seek(reader, place)
+            self.reading = True
             looked_s = asyncio.get_running_loop().time()
             while not stop.is_set():
                 fetched = await reader.getmany(timeout_ms=200, max_records=_ROWS_A_TRANSACTION)
                 for place, records in fetched.items():
                     pairs = [(record.key or b"", record.value) for record in records]
-                    await self._model.patiently(partial(self._write, place, pairs, records[-1].offset + 1))
+                    await self.model.patiently(partial(self._write, place, pairs, records[-1].offset + 1))
                 if asyncio.get_running_loop().time() - looked_s > _LOOK_S:
                     looked_s = asyncio.get_running_loop().time()
                     await self._look_for_moves(reader, places)
@@ -93,7 +96,7 @@ class Copier:
             await reader.stop()
 
     async def _stored(self, place: TopicPartition) -> int:
-        return await self._model.patiently(partial(self._model.offset, place.topic, place.partition))
+        return await self.model.patiently(partial(self.model.offset, place.topic, place.partition))
 
     async def _seek(self, reader: Any, place: TopicPartition) -> None:
         self._reached[place] = await self._stored(place)

@@ -1,14 +1,18 @@
-"""Serves a process's Prometheus metrics at ``/metrics``: its own, and what every process has (CPU, memory, loop)."""
+"""Serves a process's Prometheus metrics: its own, and what every process has (CPU, memory, loop); and its probes."""
 
 import asyncio
 import importlib.metadata
+import threading
 from collections.abc import Iterable
 from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import structlog
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import ThreadingWSGIServer
 
+from agents.probes import Ready, with_probes
 from config.settings import Settings
 
 LOOK_S: Final = 0.25
@@ -68,8 +72,15 @@ class LoopDelay:
         yield build
 
 
-def serve(settings: Settings, *collectors: Any) -> int:
+class _Silent(WSGIRequestHandler):
+    def log_message(self, format: str, *_values: Any) -> None:  # noqa: A002
+        """A scrape every few seconds is no news."""
+
+
+def serve(settings: Settings, *collectors: Any, ready: Ready = dict) -> int:
     """Serves in a thread, at ``metrics_host`` and ``metrics_port``; returns the port, a free one where that is 0.
+
+    ``ready``: what the process needs to do its work, for ``/readyz`` (``agents.probes``).
 
     To be called in the process's event loop. Raises OSError where the port is taken.
     """
@@ -78,10 +89,12 @@ def serve(settings: Settings, *collectors: Any) -> int:
     for collector in (*collectors, LoopDelay(asyncio.get_running_loop())):
         registry.register(collector)
     try:
-        server, _thread = start_http_server(settings.metrics_port, addr=settings.metrics_host, registry=registry)
+        app = with_probes(make_wsgi_app(registry), ready, asyncio.get_running_loop())
+        server = make_server(settings.metrics_host, settings.metrics_port, app, ThreadingWSGIServer, _Silent)
     except OSError as fault:
         where = f"{settings.metrics_host}:{settings.metrics_port}"
         raise OSError(fault.errno, f"no metrics at {where}: {fault.strerror}") from fault
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     port = int(server.server_port)
     _log.info("metrics", url=f"http://{settings.metrics_host}:{port}/metrics")
     return port

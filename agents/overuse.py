@@ -87,13 +87,13 @@ class Overuse:
             await self._read_written()
             self._reader.assign(self._places)
             await self._reader.seek_to_beginning(*self._places)
+            ends = await self._ends(self._places)
             while True:
                 fetched = await self._reader.getmany(timeout_ms=_POLL_MS, max_records=_RECORDS_A_POLL)
                 for place, messages in fetched.items():
                     await self._take(place.partition, messages)
                 self._hold_back()
-                if not self.ready and not fetched:
-                    self.ready = await self._at_end()
+                self.ready = self.ready or await self._reached(ends)
                 await self._preview()
         finally:
             await self._reader.stop()
@@ -106,8 +106,7 @@ class Overuse:
         await self._reader.seek_to_beginning(*places)
         ranks: dict[str, set[int]] = {}
         totals: dict[str, int] = {}
-        while (ends := await end_offsets(self._reader, places)) is None:
-            _log.warning("Kafka does not say where a topic ends; asking again", topic=INSPECTIONS.name)
+        ends = await self._ends(places)
         while True:
             fetched = await self._reader.getmany(timeout_ms=_POLL_MS)
             for messages in fetched.values():
@@ -115,7 +114,7 @@ class Overuse:
                     row = orjson.loads(message.value)
                     ranks.setdefault(row["date"], set()).add(row["rank"])
                     totals[row["date"]] = row["of"]
-            if not fetched and all([await self._reader.position(place) >= ends[place] for place in places]):
+            if not fetched and await self._reached(ends):
                 break
         self._written = ranks.keys() - unfinished(ranks, totals)
 
@@ -148,9 +147,14 @@ class Overuse:
             assert book.day is not None
             (self._reader.pause if book.day > min(days) + _DAYS_AHEAD else self._reader.resume)(place)
 
-    async def _at_end(self) -> bool:
-        ends = await end_offsets(self._reader, self._places)
-        return ends is not None and all([await self._reader.position(place) >= end for place, end in ends.items()])
+    async def _ends(self, places: list[Any]) -> dict[Any, int]:
+        """Returns where partitions end by now; a log that is written all the time is read to there, too."""
+        while (ends := await end_offsets(self._reader, places)) is None:
+            _log.warning("Kafka does not say where a topic ends; asking again", topic=places[0].topic)
+        return ends
+
+    async def _reached(self, ends: dict[Any, int]) -> bool:
+        return all([await self._reader.position(place) >= end for place, end in ends.items()])
 
     async def _preview(self) -> None:
         """Shows the last list, and what the next one would be as things stand; Redis being away is no matter."""

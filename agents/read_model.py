@@ -57,11 +57,11 @@ async def _run(settings: Settings, *, rebuild: bool) -> None:
         settings.redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, decode_responses=False
     )
     model = ReadModel(client)
+    follower = Follower(settings, model)
+    serve(settings, ready=lambda: {"assigned": follower.assigned, "redis": not model.waiting})
     if rebuild:
         await model.patiently(model.drop)
     record_batches.compile_kernels()
-    follower = Follower(settings, model)
-    serve(settings)
     try:
         await follower.run(stop)
     finally:
@@ -74,6 +74,7 @@ class ReadModel:
     def __init__(self, client: Any) -> None:
         self._client = client
         self.waiting_since_start = 0
+        self.waiting = False
 
     async def drop(self) -> None:
         """Deletes all that ``apply`` ever wrote."""
@@ -115,9 +116,11 @@ class ReadModel:
                 if attempt == 0:
                     _log.warning("no Redis; waiting for it", fault=repr(fault))
                 self.waiting_since_start += 1
+                self.waiting = True
                 await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
                 attempt += 1
             else:
+                self.waiting = False
                 if attempt:
                     _log.info("Redis is back", attempts=attempt)
                 return done
@@ -134,6 +137,7 @@ class Follower:
         self._highwater: dict[TP, int] = {}
         self._busy = asyncio.Lock()
         self._watchdog = Watchdog(settings.stall_s)
+        self.assigned = False
         self.app: App = make_app(
             settings,
             group=settings.read_model_group,
@@ -179,6 +183,7 @@ class Follower:
         for tp in assigned:
             stored = await self._model.patiently(partial(self._model.offset, tp.topic, tp.partition))
             self._reached[tp] = max(stored, self._earliest[tp])
+        self.assigned = True
         _log.info(
             "assigned",
             generation=generation,

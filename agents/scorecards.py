@@ -166,6 +166,8 @@ class Scorecards:
         self._first = Stage(_nothing)
         self._watchdog = Watchdog(settings.stall_s)
         self._tasks = Tasks()
+        self._recovered_tables: set[str] = set()
+        self._lag_known = False
         self._sources = {ALERTS.name, *(topic.name for topic in SCORES_BY.values())}
         self._agents()
 
@@ -180,6 +182,7 @@ class Scorecards:
         owned = {tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == SCORES_BY[name].name}
         self.cards[name].rebuild(self._tables[name], owned)
         self.publisher.start_anew(name)
+        self._recovered_tables.add(name)
         _log.info("rows are here", by=name, cards=len(self.cards[name].cards), rows=len(self._tables[name]))
 
     def _agents(self) -> None:
@@ -199,7 +202,7 @@ class Scorecards:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until ``stop`` is set; raises the first fault of any part."""
-        serve(self._settings, self._metrics)
+        serve(self._settings, self._metrics, ready=self._ready)
         await self._producer.start()
         self._watchdog.start()
         started = asyncio.ensure_future(self.app.start())
@@ -223,6 +226,14 @@ class Scorecards:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(self._producer.stop(), self._settings.drain_s)
         _log.info("stopped")
+
+    def _ready(self) -> dict[str, bool]:
+        """The tables are here, what waits for them is known, and the orders of the log are counted."""
+        return {
+            "recovered": self._recovered_tables >= set(DIMENSIONS),
+            "lag_known": self._lag_known,
+            "log_read": self.overuse.ready,
+        }
 
     async def _finish(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -250,6 +261,7 @@ class Scorecards:
                 places = [tp for tp in consumer.assignment() if tp.topic in self._sources] if consumer else []
                 asked = [TopicPartition(tp.topic, tp.partition) for tp in places]
                 ends = await end_offsets(reader, asked) if asked else {}
+                self._lag_known = bool(ends)
                 lag, reached = int(ends is None), []  # something may wait where nobody can tell
                 for place, end in (ends or dict.fromkeys(asked, 0)).items():
                     position = await consumer.position(TP(place.topic, place.partition)) or 0

@@ -51,7 +51,7 @@ def run(settings: Settings) -> int:
 async def _run(settings: Settings) -> None:
     quieten_clients()
     silence = Silence(settings)
-    serve(settings, SilenceMetrics(silence))
+    serve(settings, SilenceMetrics(silence), ready=lambda: {"log_read": silence.read})
     await silence.run(stop_on_signals())
 
 
@@ -69,7 +69,11 @@ class Silence:
         self._watchdog = Watchdog(settings.stall_s)
         self._unsent: dict[str, tuple[Decision, int]] = {}
         self._asked: dict[str, tuple[int, int, float]] = {}
+        self._ends: dict[Any, int] | None = None
+        self._ends_ms = 0
         self.sent = 0
+        self.read = False
+        """Whether all that was in the topics has been read once."""
         numbers = range(settings.partitions)
         self._feeds = [aiokafka.TopicPartition(FEEDS.name, number) for number in numbers]
         self._decisions = [aiokafka.TopicPartition(SILENCE.name, number) for number in numbers]
@@ -129,17 +133,21 @@ class Silence:
             self._unsent[decision.province] = decision, decided_ms
 
     async def _look(self) -> None:
-        """Sends what is decided, and decides, if all that is in the topics by now was read."""
+        """Sends what is decided, and decides as of the moment up to which all that was in the topics is read."""
         now_ms = epoch_ms()
         for decision, decided_ms in list(self._unsent.values()):
             if decision.by == self._settings.instance or now_ms - decided_ms > _STAND_IN_MS:
                 await self._send(decision)
-        ends = await end_offsets(self._reader, [*self._feeds, *self._decisions])
-        if ends is None:
-            return  # what waits is not known
-        for place, end in ends.items():
+        if self._ends is None:
+            self._ends_ms = now_ms
+            self._ends = await end_offsets(self._reader, [*self._feeds, *self._decisions])
+        for place, end in (self._ends or {}).items():
             if await self._reader.position(place) < end:
-                return
+                return  # the next look compares with the same ends: new records come all the time
+        if self._ends is None:
+            return  # what waits is not known
+        self._ends, now_ms = None, self._ends_ms
+        self.read = True
         loop_s = asyncio.get_running_loop().time()
         for decision in self.watch.due(now_ms):
             asked = self._asked.get(decision.province)

@@ -100,10 +100,12 @@ class Worker:
         self._app.on_partitions_revoked.connect(self._on_revoked, weak=False)
         self._closing = False
         self._warm = asyncio.Event()
+        self._assigned: set[int] | None = None
+        self._known_ends: set[int] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until ``stop`` is set; raises the first fault of any part."""
-        serve(self._settings, self._metrics)
+        serve(self._settings, self._metrics, ready=self._ready)
         warming = self._tasks.spawn(self._warm_up())
         if not jit.is_warm():
             await warming  # to compile takes minutes, in which the group would hear too little of us
@@ -125,6 +127,16 @@ class Worker:
             self._watchdog.stop()
             self._threads.shutdown(wait=False)
         _log.info("stopped", records=self._metrics.records_total)
+
+    def _ready(self) -> dict[str, bool]:
+        """Partitions are assigned, perhaps none; their state is here; what waits in them is known."""
+        assigned = self._assigned
+        owned = set(self._metrics.partitions)
+        return {
+            "assigned": assigned is not None and not self._closing,
+            "recovered": assigned is not None and assigned <= owned,
+            "lag_known": owned <= self._known_ends,
+        }
 
     async def _warm_up(self) -> None:
         """Has every kernel at hand; meanwhile we join the group."""
@@ -148,6 +160,7 @@ class Worker:
 
     async def _find_positions(self, assigned: set[TP], generation: int) -> Mapping[TP, int]:
         numbers = {tp.partition for tp in assigned}
+        self._assigned = numbers
         _log.info("assigned", partitions=sorted(numbers), generation=generation)
         self._metrics.rebalances_total += 1
         found = await self._app.batches.earliest_offsets(*assigned)
@@ -184,6 +197,7 @@ class Worker:
                 if owned and loop.time() - asked_at > END_OFFSETS_S:
                     found = await end_offsets(reader, tps_of(FEEDS.name, owned))
                     ends = None if found is None else {place.partition: end for place, end in found.items()}
+                    self._known_ends = set(ends or ())
                     asked_at = loop.time()
                 self._note_highwaters(ends or {})
                 unknown = int(ends is None)  # something may wait where nobody can tell

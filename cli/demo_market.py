@@ -5,6 +5,7 @@ from functools import partial
 
 from agents import logs
 from agents.app import exit_code, stop_on_signals
+from agents.metrics_server import serve
 from config.settings import Settings
 from market.run import run as run_market
 from market.run import write_history
@@ -23,6 +24,7 @@ def run_history(settings: Settings, seed: int, products: int) -> int:
 
 
 async def _until_stopped(settings: Settings, rate: float, seed: int, products: int) -> None:
+    serve(settings)
     stop = asyncio.ensure_future(stop_on_signals().wait())
     market = asyncio.ensure_future(run_market(settings, rate, seed, products))
     await asyncio.wait([stop, market], return_when=asyncio.FIRST_COMPLETED)

@@ -196,7 +196,9 @@ class _Tree:
         self._start("notifier", "notifier", stage=_SERVICES)
 
     def _start(self, name: str, *arguments: str, stage: int) -> None:
-        own = self._environment | {"PRICELINK_INSTANCE": name}
+        # A port that is configured is the first worker's.
+        port = {} if name == "worker-1" else {"PRICELINK_METRICS_PORT": "0"}
+        own = self._environment | {"PRICELINK_INSTANCE": name} | port
         self._tree.start(name, [sys.executable, "-m", "cli", *arguments], own, stage=stage)
 
     def _start_workers(self) -> None:

@@ -5,6 +5,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Coroutine
+from functools import partial
 from types import FrameType
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ DRAIN_S: Final = 3
 """SIGTERM: answers under way may take so long; live streams are closed at once."""
 
 log = logging.getLogger(__name__)
-ServeMetrics = Callable[[Settings, Any], object]
+ServeMetrics = Callable[..., object]
 
 
 class _Server(uvicorn.Server):
@@ -67,7 +68,7 @@ def run(
     """Serves until SIGTERM or SIGINT.
 
     ``on_listening``: told the page's address once the port is bound. ``on_stop``: called when it is asked to stop.
-    ``serve_metrics``: serves a Prometheus collector; called in the event loop.
+    ``serve_metrics``: serves a Prometheus collector, and whether the gateway is ready; called in the event loop.
 
     Raises OSError when the address cannot be bound.
     """
@@ -77,7 +78,7 @@ def run(
     measured = GatewayMetrics(sources)
 
     def measure() -> Coroutine[Any, Any, None]:
-        serve_metrics(settings, measured)
+        serve_metrics(settings, measured, ready=partial(_ready, sources))
         return measured.holds.keep()
 
     config = uvicorn.Config(
@@ -100,3 +101,7 @@ def run(
     if on_listening:
         on_listening(address)
     _Server(config, measure, sources.hub.clients.close, on_stop).run([bound])
+
+
+def _ready(sources: Sources) -> dict[str, bool]:
+    return {"redis": sources.summary.problem is None, "broker": sources.topic.problem is None}

@@ -35,7 +35,7 @@ _STOP_S: Final = 5.0
 
 log = logging.getLogger(__name__)
 NewProducer = Callable[[Settings], Any]
-ServeMetrics = Callable[[Settings, Any], object]
+ServeMetrics = Callable[..., object]
 
 
 def run(
@@ -57,15 +57,18 @@ async def _run(
     loop.set_default_executor(ThreadPoolExecutor(_NAMES_AT_ONCE, "names"))
     redis = Redis.from_url(settings.redis_url, socket_timeout=3.0, socket_connect_timeout=1.0)
     notifier = Notifier(settings, new_producer, redis)
-    serve_metrics(settings, NotifierMetrics(notifier))
+    serve_metrics(
+        settings, NotifierMetrics(notifier),
+        ready=lambda: {"endpoints": notifier.book.loaded, "progress": notifier.progress.loaded},
+    )  # fmt: skip
     running = asyncio.create_task(notifier.run())
-    stopping = asyncio.create_task(stop.wait())
+    stopped = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             running.result()
     finally:
-        stopping.cancel()
+        stopped.cancel()
         running.cancel()
         with suppress(asyncio.CancelledError, TimeoutError):
             await asyncio.wait_for(running, _STOP_S)
