@@ -154,9 +154,9 @@ class AlertsTopic:
             await asyncio.wait_for(consumer.topics(), CHECK_S)
 
     async def _partitions(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
-        if self.topic not in await asyncio.wait_for(consumer.topics(), CHECK_S):
-            return []
-        numbers = consumer.partitions_for_topic(self.topic) or set()
+        # `topics()` asks for all and keeps nothing; `partitions_for_topic()` knows only what is assigned already.
+        cluster = await asyncio.wait_for(consumer._client.fetch_all_metadata(), CHECK_S)  # noqa: SLF001
+        numbers = cluster.partitions_for_topic(self.topic) or set()
         return [TopicPartition(self.topic, number) for number in sorted(numbers)]
 
     async def _seek(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
