@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # One image for all processes: docker-compose.yml says which command each of them runs.
 
-FROM python:3.12-slim-bookworm AS build
+FROM python:3.12.11-slim-bookworm AS build
 RUN pip install --no-cache-dir --root-user-action=ignore uv==0.13.9
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=/opt/pricelink/.venv
 WORKDIR /opt/pricelink
@@ -18,7 +18,7 @@ COPY notifier notifier
 COPY cli cli
 RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev
 
-FROM python:3.12-slim-bookworm
+FROM python:3.12.11-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /opt/pricelink --shell /usr/sbin/nologin pricelink
 WORKDIR /opt/pricelink
 COPY --from=build /opt/pricelink /opt/pricelink
@@ -27,8 +27,9 @@ ENV PATH=/opt/pricelink/.venv/bin:$PATH \
     PRICELINK_CACHE=/var/cache/pricelink \
     NUMBA_CPU_NAME=generic
 # The kernels are compiled into the image, for any processor of its architecture, so that a container starts in seconds.
-RUN mkdir -p /var/cache/pricelink && pricelink warm-up && chown -R pricelink /var/cache/pricelink
+# A new volume at /run/pricelink belongs to whom the folder belongs to: who makes the secrets is no root either.
+RUN mkdir -p /var/cache/pricelink /run/pricelink && pricelink warm-up && chown -R pricelink /var/cache/pricelink /run/pricelink
 USER pricelink
-EXPOSE 8000
+EXPOSE 8000 9100
 ENTRYPOINT ["pricelink"]
 CMD ["doctor"]

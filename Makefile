@@ -5,12 +5,13 @@ UV_VERSION := 0.13.9
 WORKERS ?= 0
 SEEDS ?= 1
 PYTEST ?=
+UP ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-kafka check format bench bench-all peers clean
+.PHONY: help setup run up-native test test-kafka check format bench bench-all peers clean
 
 help: ## Says what there is.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +29,9 @@ $(STAMP): pyproject.toml uv.lock
 
 run: setup ## The whole thing on this machine: broker, Redis, worker, clock, page and a simulated market.
 	@exec $(BIN)/pricelink run
+
+up-native: setup ## What docker-compose.yml says, without Docker: Kafka, Redis, every process, Prometheus; UP='--profile core' for less.
+	@exec $(BIN)/pricelink up-native $(UP)
 
 test: setup ## The fast tests, then those with a broker, a Redis and a browser of their own.
 	$(BIN)/pytest -q -n $(WORKERS)

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final, Self
 
@@ -100,9 +101,14 @@ class RealKafka:
 
     name: Final = "Kafka"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, properties: Mapping[str, str] | None = None, heap: Sequence[str] = (), port: int = 0
+    ) -> None:
+        """``properties``: server properties that go before the usual ones; ``heap``: options of the JVM, likewise."""
         self.folder = folder.resolve()
-        self.port = 0
+        self.port = port
+        self._properties = dict(properties or {})
+        self._heap = tuple(heap)
         self._controller_port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -142,7 +148,7 @@ class RealKafka:
 
     def launch(self) -> None:
         """Starts its process; formats the folder the first time. Raises ``KafkaUnavailable``."""
-        command = [java(), *_JVM, "-cp", f"{jars()}/*"]
+        command = [java(), *_JVM, *self._heap, "-cp", f"{jars()}/*"]
         self._choose_ports()
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(command)
@@ -217,6 +223,7 @@ class RealKafka:
             + f"advertised.listeners=PLAINTEXT://{_HOST}:{self.port}\n"
             + f"controller.quorum.bootstrap.servers={_HOST}:{self._controller_port}\n"
             + f"log.dirs={self.folder / 'data'}\n"
+            + "".join(f"{name}={value}\n" for name, value in self._properties.items())
         )
 
     def _format(self, command: list[str]) -> None:

@@ -37,6 +37,30 @@ def keys_create(
     typer.echo(token)
 
 
+@keys_app.command("first")
+def keys_first(
+    operator: Annotated[str, typer.Option(metavar="NAME", help="Whose key it is.")] = "admin",
+    days: Annotated[int, typer.Option(help="Until it expires.")] = 365,
+    kafka: KafkaOption = "localhost:9092",
+    embedded: EmbeddedOption = False,
+) -> None:
+    """Make an operator's key where there has never been one, and show it; say so and do nothing otherwise."""
+    from cli.keys import create_first
+    from cli.log_file import LogFault
+    from gateway.keys import KeyFault
+
+    try:
+        made = create_first(settings_of(kafka, embedded=embedded), operator, days)
+    except (KeyFault, LogFault) as fault:
+        raise fail(str(fault)) from fault
+    if made is None:
+        say("There is an operator's key already; `pricelink keys create --operator NAME` makes another.")
+        return
+    key, token = made
+    say(f"The first key, of {key.owner}, for {days} days: {', '.join(key.scopes)}. It is shown this once:")
+    typer.echo(token)
+
+
 @keys_app.command("list")
 def keys_list(
     ended: Annotated[bool, typer.Option("--all", help="Also those that are expired or revoked.")] = False,

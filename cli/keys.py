@@ -14,7 +14,7 @@ from cli.kafka_log import read_topic
 from config.settings import Settings
 from config.topics import KEYS
 from gateway.key_ring import USED_KEY, now_ms
-from gateway.keys import Key, KeyFault, Owner, make_key, revoked
+from gateway.keys import Key, KeyFault, Owner, make_key, owner_of, revoked
 from schemas.codes import partition_of
 
 
@@ -35,6 +35,13 @@ def create(settings: Settings, owner: Owner, scopes: Iterable[str], days: int) -
     key, token = make_key(owner, scopes, days, now_ms(), all_keys(settings).values())
     _write(settings, key)
     return key, token
+
+
+def create_first(settings: Settings, operator: str, days: int) -> tuple[Key, str] | None:
+    """Makes an operator's key where no operator has ever had one; None otherwise. Raises KeyFault, LogFault."""
+    if any(key.owner.kind == "operator" for key in all_keys(settings).values()):
+        return None
+    return create(settings, owner_of(None, None, operator), (), days)
 
 
 def revoke(settings: Settings, key_id: str) -> Key:

@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(help="The topics in Kafka.", no_args_is_help=True)
 log_app = typer.Typer(help="The log, topic feeds.", no_args_is_help=True)
+secrets_app = typer.Typer(help="Passwords of the compose file's services.", no_args_is_help=True)
+app.add_typer(secrets_app, name="secrets")
 app.add_typer(topics_app, name="topics")
 app.add_typer(log_app, name="log")
 app.add_typer(keys_app, name="keys")
@@ -202,6 +204,49 @@ def market(
     raise typer.Exit(run_market(settings(), rate, seed, products))
 
 
+@app.command("up-native")
+def up_native(
+    file: Annotated[Path, typer.Option(help="The compose file.", exists=True, dir_okay=False)] = Path(
+        "docker-compose.yml"
+    ),
+    profile: Annotated[
+        list[str] | None, typer.Option(help="Only services of this profile; may be given again. Default: as .env says.")
+    ] = None,
+    scale: Annotated[
+        list[str] | None, typer.Option(metavar="SERVICE=N", help="So many copies of a service; may be given again.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of volumes and logs. Default: .cache/native of a checkout.")
+    ] = None,
+    free_ports: Annotated[bool, typer.Option("--free-ports", help="Not the ports that the file publishes.")] = False,
+) -> None:
+    """Run the compose file's services on this machine, without Docker. Ctrl-C stops them; volumes stay."""
+    from cli.native_twin import TwinOptions
+    from cli.native_twin import run as run_twin
+
+    copies = {}
+    for text in scale or ():
+        name, _, count = text.partition("=")
+        if not count.isdigit() or int(count) < 1:
+            raise fail(f"--scale {text}: write SERVICE=N")
+        copies[name] = int(count)
+    options = TwinOptions(file, data, tuple(profile) if profile else None, copies, free_ports)
+    raise typer.Exit(run_twin(options, say))
+
+
+@secrets_app.command("make")
+def secrets_make(folder: Annotated[Path, typer.Argument(help="Folder of the files.", file_okay=False)]) -> None:
+    """Make the passwords that are missing, as files; what is there stays."""
+    from cli.secret_files import make
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        made = make(folder)
+    except OSError as error:
+        raise fail(f"{folder} cannot be written: {error.strerror}") from error
+    say(f"made {', '.join(made)}" if made else "all there")
+
+
 @topics_app.command("apply")
 def topics_apply() -> None:
     """Create the topics that are missing; fail where one has another number of partitions."""
@@ -341,6 +386,26 @@ def doctor(
     raise typer.Exit(
         report(list(examine(kafka, port)), console if console.is_terminal else Console(width=PIPED_COLUMNS))
     )
+
+
+@app.command()
+def status(kafka: KafkaOption = "localhost:9092") -> None:
+    """Show workers, partitions, lag, checkpoints, versions. Exit code 1 if something is wrong, which is said."""
+    from rich.console import Console
+
+    from cli.status import look, problems, tables
+    from config.settings import settings
+
+    found = look(settings().model_copy(update={"bootstrap": kafka}))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPED_COLUMNS)
+    for table in tables(found):
+        console.print(table)
+    wrong = list(problems(found))
+    for text in wrong:
+        typer.secho(text, fg=typer.colors.RED, err=True)
+    raise typer.Exit(1 if wrong else 0)
 
 
 @app.command("warm-up")

@@ -5,8 +5,9 @@ import socket
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import quote
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _DEFAULT_POLICY: Final = Path(__file__).resolve().parent / "policy.json"
@@ -80,7 +81,9 @@ class Settings(BaseSettings):
 
     # Around it
     instance: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", repr=False)
+    redis_password: str = Field(default="", repr=False)
+    """Goes into ``redis_url``, unless that has one."""
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65_535)
     """Port of Prometheus metrics; 0 takes a free one and logs it."""
@@ -104,6 +107,14 @@ class Settings(BaseSettings):
     """Networks, comma-separated, where webhooks may go although they are not public: ``10.1.0.0/16``."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _password_into_url(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not (password := values.get("redis_password")):
+            return values
+        scheme, _, place = values.get("redis_url", cls.model_fields["redis_url"].default).partition("://")
+        return values | ({} if "@" in place else {"redis_url": f"{scheme}://:{quote(password, safe='')}@{place}"})
 
     @property
     def embedded(self) -> bool:
@@ -188,5 +199,8 @@ def _ssl_context(ca_file: Path | None) -> Any:
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """Returns this process's settings, read from the environment once."""
-    return Settings()
+    """Returns this process's settings, read once: from the environment, else from files of ``PRICELINK_SECRETS_DIR``.
+
+    A file is named like the variable that it stands for, in lower case: ``pricelink_redis_password``.
+    """
+    return Settings(_secrets_dir=os.environ.get("PRICELINK_SECRETS_DIR"))  # type: ignore[call-arg, unused-ignore]
