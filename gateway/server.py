@@ -63,7 +63,7 @@ def run(
     new_producer: NewProducer,
     on_listening: Callable[[str], None] | None = None,
     on_stop: Callable[[], object] = lambda: None,
-    serve_metrics: ServeMetrics = lambda *_: None,
+    serve_metrics: ServeMetrics = lambda *_settings, **_ready: None,
 ) -> None:
     """Serves until SIGTERM or SIGINT.
 
