@@ -30,6 +30,7 @@ from aiokafka.structs import TopicPartition
 from faust.transport import consumer as faust_consumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+from mode.threads import WorkerThread
 from mode.utils.futures import notify
 
 from agents import record_batches
@@ -45,6 +46,8 @@ FindPositions = Callable[[set[TP], int], Awaitable[Mapping[TP, int]]]
 _BUSY_S: Final = 0.05
 """For so long after a chunk more of them are expected."""
 
+_STOP_S: Final = 1.0
+
 _log = structlog.get_logger("transport")
 
 
@@ -58,8 +61,22 @@ def missing_attributes() -> list[str]:
     return [f"{owner.__name__}.{name}" for owner, names in needed.items() for name in names if not hasattr(owner, name)]
 
 
+class _Thread(WorkerThread):  # type: ignore[misc]
+    """A thread that is not waited for without end: it may wait for the stream's loop, which then has ended."""
+
+    def __init__(self, service: Any, **kwargs: Any) -> None:
+        super().__init__(service, **kwargs)
+        self.daemon = True
+
+    def stop(self) -> None:
+        """Waits a little while for the thread; called in the stream's loop, which stands still meanwhile."""
+        self.is_stopped.wait(_STOP_S)
+
+
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Fetches chunks, in the consumer's own thread."""
+
+    Worker = _Thread
 
     def __post_init__(self) -> None:
         """Chooses how to read, once."""
