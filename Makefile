@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up-native test test-kafka check format bench bench-all peers clean
+.PHONY: help setup run up-native test test-kafka check format dashboards bench bench-all peers clean
 
 help: ## Says what there is.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ check: setup ## Format, lint, types.
 format: setup ## Puts the source into the shape that check wants.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+dashboards: setup ## Builds Grafana's dashboards, ops/grafana/dashboards, from the code beside them.
+	$(BIN)/python -m ops.grafana.build
 
 bench: setup ## Throughput and latency on this machine, each bar and whether it holds; writes load_tests/results/latest.json.
 	$(BIN)/python -m load_tests.bench

@@ -187,11 +187,13 @@ class Metrics:
         lag = GaugeMetricFamily("pricelink_lag_records", "Messages that wait", labels=["partition"])
         behind = GaugeMetricFamily("pricelink_lag_seconds", "Age of the newest message applied", labels=["partition"])
         age = GaugeMetricFamily("pricelink_checkpoint_age_seconds", "Since the last checkpoint", labels=["partition"])
+        applied = GaugeMetricFamily("pricelink_applied_offset", "Next offset of feeds to apply", labels=["partition"])
         for number, progress in sorted(self.partitions.items()):
+            applied.add_metric([str(number)], progress.position)
             lag.add_metric([str(number)], progress.lag_records)
             behind.add_metric([str(number)], progress.lag_s(now_ms))
             age.add_metric([str(number)], now - progress.checkpoint_at)
-        return lag, behind, age
+        return lag, behind, age, applied
 
 
 def _counter(name: str, about: str, label: str, counts: dict[str, int]) -> Metric:

@@ -197,6 +197,9 @@ class SilenceMetrics:
         for province, last_ms in sorted(watch.last_ms.items()):
             quiet.add_metric([province], max(0.0, (epoch_ms() - last_ms) / 1000))
         yield quiet
-        silent = sum(decision.is_open for decision in list(watch.decided.values()))
-        yield GaugeMetricFamily("pricelink_silent_provinces", "Provinces whose silence is open", silent)
+        silent = GaugeMetricFamily("pricelink_province_silent", "1: its silence is open", labels=["province"])
+        open_ones = {province for province, decision in list(watch.decided.items()) if decision.is_open}
+        for province in sorted(watch.last_ms.keys() | open_ones):
+            silent.add_metric([province], int(province in open_ones))
+        yield silent
         yield CounterMetricFamily("pricelink_silence_events", "Events sent", self._silence.sent)

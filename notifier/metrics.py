@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Final, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from notifier.progress import Progress
+from notifier.progress import Delivery, Progress
 from notifier.schedule import DELAYS_S, Outcome
 
 OUTCOMES: Final = (
@@ -90,11 +91,16 @@ class NotifierMetrics:
             endpoints.add_metric([state], count)
         yield endpoints
         sending = [courier for courier in couriers if courier.is_on]
-        waiting = [delivery for courier in sending for delivery in list(courier.progress.outstanding)]
-        yield GaugeMetricFamily("pricelink_webhook_outstanding", "Events read and not delivered", len(waiting))
-        yield GaugeMetricFamily(
-            "pricelink_webhook_oldest_seconds", "Since the oldest undelivered event was read", oldest_s(waiting)
+        count = sum(len(courier.progress.outstanding) for courier in sending)
+        yield GaugeMetricFamily("pricelink_webhook_outstanding", "Events read and not delivered", count)
+        oldest = GaugeMetricFamily(
+            "pricelink_webhook_oldest_seconds", "Since the oldest undelivered event was read", labels=["waits_for"]
         )
+        ours = [waits_for_us(courier) for courier in sending]
+        oldest.add_metric(["us"], oldest_s(chain.from_iterable(ours)))
+        everything = chain.from_iterable(list(courier.progress.outstanding) for courier in sending)
+        oldest.add_metric(["anybody"], oldest_s(everything))
+        yield oldest
         positions = self._notifier.positions
         unread = max((_behind(courier.progress.cursor, positions) for courier in sending), default=0)
         yield GaugeMetricFamily("pricelink_webhook_unread_events", "Of the endpoint furthest behind", unread)
@@ -112,16 +118,19 @@ def state_of(courier: CourierLike) -> str:
     return "working" if courier.progress.failing_since_ms is None else "failing"
 
 
-def oldest_s(waiting: Iterable["DeliveryLike"]) -> float:
+def waits_for_us(courier: CourierLike) -> list[Delivery]:
+    """Returns the events that were never tried although nothing is in their way: their endpoint works, their code is free."""
+    if courier.progress.failing_since_ms is not None:
+        return []
+    outstanding = list(courier.progress.outstanding)
+    held_up = {delivery.code for delivery in outstanding if delivery.attempts}
+    return [delivery for delivery in outstanding if delivery.code not in held_up]
+
+
+def oldest_s(waiting: Iterable[Delivery]) -> float:
     """Returns how long ago the oldest was read; 0 where none waits."""
     taken_ms = [delivery.taken_ms for delivery in waiting if delivery.taken_ms]
     return max(0.0, time.time() - min(taken_ms) / 1_000) if taken_ms else 0.0
-
-
-class DeliveryLike(Protocol):
-    """An event on its way."""
-
-    taken_ms: int
 
 
 def _behind(cursor: Mapping[int, int], positions: Mapping[int, int]) -> int:

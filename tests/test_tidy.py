@@ -20,7 +20,8 @@ LAYERS = {
     "gateway": {"config", "schemas", "streams"},
     "notifier": {"config", "schemas", "streams", "gateway"},
     "market": {"config", "schemas", "agents"},
-    "load_tests": {"config", "schemas", "streams", "agents", "gateway", "notifier", "market", "tests"},
+    "ops": set(),
+    "load_tests": {"config", "schemas", "streams", "agents", "gateway", "notifier", "market", "ops", "tests"},
     "cli": {"config", "schemas", "streams", "agents", "gateway", "notifier", "market"},
 }
 """Each package, and what it may import besides itself: one way only."""

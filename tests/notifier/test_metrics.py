@@ -69,12 +69,16 @@ def test_attempts_are_counted_by_outcome_and_number() -> None:
 
 def test_what_waits_counts_where_it_can_be_sent() -> None:
     old_ms = int(time.time() * 1_000) - 60_000
-    waiting = [Delivery(0, 7, "", "C1", 0, taken_ms=old_ms), Delivery(0, 8, "", "C1", 0, taken_ms=old_ms + 30_000)]
+    waiting = [
+        Delivery(0, 7, "", "C1", 0, taken_ms=old_ms, attempts=1),
+        Delivery(0, 8, "", "C1", 0, taken_ms=old_ms + 1_000),
+        Delivery(0, 9, "", "C2", 0, taken_ms=old_ms + 40_000),
+    ]
     ancient = [Delivery(0, 1, "", "C1", 0, taken_ms=1)]
     notifier = FakeNotifier(
         couriers={
             "works": FakeCourier(Progress({0: 9, 1: 4}, outstanding=waiting)),
-            "fails": FakeCourier(Progress({0: 10, 1: 5}, failing_since_ms=1)),
+            "fails": FakeCourier(Progress({0: 10, 1: 5}, outstanding=[waiting[1]], failing_since_ms=1)),
             "disabled": FakeCourier(Progress({}, outstanding=ancient), is_on=False),
             "off": FakeCourier(is_on=False, is_wanted=False),
         },
@@ -83,13 +87,16 @@ def test_what_waits_counts_where_it_can_be_sent() -> None:
     seen = samples(notifier)
     states = {pairs[0][1]: value for (name, pairs), value in seen.items() if name == "pricelink_webhook_endpoints"}
     assert states == {"working": 1, "failing": 1, "disabled": 1, "off": 1}
-    assert seen["pricelink_webhook_outstanding", ()] == 2
+    assert seen["pricelink_webhook_outstanding", ()] == 4
     assert seen["pricelink_webhook_unread_events", ()] == 2
-    assert 59 < seen["pricelink_webhook_oldest_seconds", ()] < 120
+    assert 59 < seen["pricelink_webhook_oldest_seconds", (("waits_for", "anybody"),)] < 90
+    assert 19 < seen["pricelink_webhook_oldest_seconds", (("waits_for", "us"),)] < 50, (
+        "its code is free: only ours to send"
+    )
     assert seen["pricelink_dependency_up", (("dependency", "kafka"),)] == 1
 
 
 def test_a_broker_that_is_away_shows() -> None:
     seen = samples(FakeNotifier())
     assert seen["pricelink_dependency_up", (("dependency", "kafka"),)] == 0
-    assert seen["pricelink_webhook_oldest_seconds", ()] == 0
+    assert seen["pricelink_webhook_oldest_seconds", (("waits_for", "us"),)] == 0

@@ -1,0 +1,1 @@
+"""What runs beside pricelink: Prometheus, Alertmanager, Grafana."""
