@@ -36,7 +36,7 @@ class Summary:
         self._read_model = read_model
         self._topic = topic
         self._hub = hub
-        self._redis_url = redis_url
+        self._redis_url = without_password(redis_url)  # it goes into logs and answers
         self._figures = Figures({})
         self._cells = b""
         self._events: deque[int] = deque(maxlen=RATE_OVER_S + 1)
