@@ -110,7 +110,15 @@ class Copier:
                 await self._seek(reader, place)
 
     async def _write(self, place: TopicPartition, pairs: list[tuple[bytes, bytes | None]], after: int) -> None:
-        rows = {key: value for key, value in pairs if b"/" not in key and key != PARTITION_KEY}
+        rows: dict[bytes, bytes | None] = {}
+        for key, value in pairs:
+            was = rows.get(key)
+            if (
+                b"/" not in key
+                and key != PARTITION_KEY
+                and (not value or not was or position_of(value) >= position_of(was))
+            ):
+                rows[key] = value
         there = await self._client.hmget(ROWS, list(rows)) if rows else []
         # A worker that lost its partition without knowing may write a row that is older than the new owner's.
         newer = {
