@@ -98,6 +98,11 @@ def octets(size: int) -> npt.NDArray[np.uint8]:
     return np.zeros(size, np.uint8)
 
 
+def unwritten(size: int) -> npt.NDArray[np.uint8]:
+    """Returns bytes of any value, to be written before they are read: zeroing what is rendered into costs a tenth."""
+    return np.empty(size, np.uint8)
+
+
 def empty_index(size: int) -> npt.NDArray[np.int32]:
     """Returns an index of ``size`` places, a power of two."""
     return np.full(size, NONE, np.int32)

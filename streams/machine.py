@@ -28,7 +28,7 @@ from schemas.scanner import Scanned, admit, scan
 from streams.checkpoint import codes_room, raw_of, write_codes
 from streams.derived import count_open, rebuild
 from streams.effects import APPLIED, STALE
-from streams.growth import grown, new_state, octets, rested, scratch_state, with_room_to_rebuild
+from streams.growth import grown, new_state, octets, rested, scratch_state, unwritten, with_room_to_rebuild
 from streams.kernels import is_newer
 from streams.layout import EVENT_BYTES
 from streams.listings import Listed, listings_of, retired_of
@@ -168,7 +168,7 @@ class Machine:
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         s = self._state
         room = codes_room(s, codes) + supply_room(s, contracts, deliveries, orders)
-        data = octets(room + len(PARTITION_KEY) + len(own))
+        data = unwritten(room + len(PARTITION_KEY) + len(own))
         spans = np.zeros((codes.size + contracts.size + deliveries.size + orders.size + 1, 3), np.int64)
         raw, scratch_raw = raw_of(s), raw_of(self._scratch)
         end, row = 0, 0
@@ -285,19 +285,22 @@ class _Runs:
         return len(self._versions) - 1
 
     def render(self, s: State) -> None:
-        """Renders the effects noted so far, and forgets them."""
+        """Renders the effects noted so far, and forgets them.
+
+        The room is many times what is used, so what is kept is a copy.
+        """
         meta = s.meta[0]
         if meta.alerts:
             versions = np.frombuffer("".join(self._versions).encode(), np.uint8).reshape(-1, 16)
             table = np.zeros(meta.alerts, EVENT_BYTES).view(np.recarray)
-            data = octets(alerts_room(s))
+            data = unwritten(alerts_room(s))
             used = render_alerts(s, self._partition, versions, data, table)
-            self._alerts.append(Run(data[:used], table.view(np.ndarray).view(EVENT)))
+            self._alerts.append(Run(data[:used].copy(), table.view(np.ndarray).view(EVENT)))
         if meta.changes:
             table = np.zeros(meta.changes, EVENT_BYTES).view(np.recarray)
-            data = octets(CHANGE_ROOM * int(meta.changes))
+            data = unwritten(CHANGE_ROOM * int(meta.changes))
             used = render_changes(s, self._partition, data, table)
-            self._changes.append(Run(data[:used], table.view(np.ndarray).view(EVENT)))
+            self._changes.append(Run(data[:used].copy(), table.view(np.ndarray).view(EVENT)))
         meta.alerts = meta.evidence = meta.named = meta.changes = 0
 
     def alerts(self) -> Run:
