@@ -40,15 +40,15 @@ NewMachine = Callable[[int], MachineLike]
 def real_machines(settings: Settings) -> NewMachine:
     """Returns what makes the product's machines, with the policy of the settings' file; raises ``ConfigFault``."""
     from agents.exits import ConfigFault
+    from agents.known_rows import KnownRowsMachine
     from schemas.parser import Reject
     from schemas.policy import load_policy
-    from streams.machine import Machine
 
     policy = load_policy(settings.policy_file.read_bytes())
     if isinstance(policy, Reject):
         raise ConfigFault(f"{settings.policy_file}: {policy.message}")
 
     def new_machine(partition: int) -> MachineLike:
-        return Machine(partition, settings.partitions, policy)
+        return KnownRowsMachine(partition, settings.partitions, policy)
 
     return new_machine

@@ -9,6 +9,7 @@ own iterator, ten times slower: batches of transactions of which some were abort
 
 # ruff: noqa: SLF001
 
+import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -120,6 +121,30 @@ def missing() -> list[str]:
     for function, names in codes:
         absent += [f"{function.__qualname__}: {name}" for name in names if name not in function.__code__.co_names]
     return absent
+
+
+async def pop_result(reader: Any, place: Any, wait_s: float) -> Any:
+    """Takes the next ``FetchResult`` of one partition out of a consumer's fetcher; None if none came within ``wait_s``.
+
+    Raises what the broker said in its place.
+    """
+    fetcher = reader._fetcher
+    with fetcher._subscriptions.fetch_context():
+        if place not in fetcher._records:
+            waiter = fetcher._create_fetch_waiter()
+            await asyncio.wait([waiter], timeout=wait_s)
+            if waiter.done():
+                waiter.result()
+            else:
+                waiter.cancel()
+        result = fetcher._records.pop(place, None)
+        if result is None:
+            return None
+        fetcher._notify(fetcher._wait_consume_future)
+        if not hasattr(result, "has_more"):
+            result.check_raise()
+            return None
+        return result
 
 
 def take(result: Any, max_messages: int, max_bytes: int, highwater: int) -> Chunk | None:

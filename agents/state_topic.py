@@ -107,23 +107,8 @@ class KafkaStateStore:
 
 async def _fetch(reader: Any, place: TopicPartition, wait_s: float) -> Iterable[StateRows]:
     """Takes what was fetched of the partition, as aiokafka's own ``getmany`` does; waits for it so long."""
-    fetcher = reader._fetcher  # noqa: SLF001
-    with fetcher._subscriptions.fetch_context():  # noqa: SLF001
-        if place not in fetcher._records:  # noqa: SLF001
-            waiter = fetcher._create_fetch_waiter()  # noqa: SLF001
-            await asyncio.wait([waiter], timeout=wait_s)
-            if waiter.done():
-                waiter.result()
-            else:
-                waiter.cancel()
-        result = fetcher._records.pop(place, None)  # noqa: SLF001
-        if result is None:
-            return ()
-        fetcher._notify(fetcher._wait_consume_future)  # noqa: SLF001
-        if not hasattr(result, "has_more"):
-            result.check_raise()
-            return ()
-        return take_rows(result)
+    result = await record_batches.pop_result(reader, place, wait_s)
+    return () if result is None else take_rows(result)
 
 
 async def _at_end(reader: Any, place: TopicPartition) -> bool:

@@ -7,8 +7,10 @@ from typing import Annotated, Final
 import typer
 from typer.core import TyperCommand
 
+from cli.backup_commands import backup, restore
 from cli.gateway_commands import dlq_app, items_app, keys_app, migration_app
 from cli.options import PIPED_COLUMNS, KafkaOption, fail, say, settings_of
+from cli.state import state_app
 
 app = typer.Typer(
     name="pricelink",
@@ -27,6 +29,9 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(items_app, name="items")
 app.add_typer(migration_app, name="migration")
+app.add_typer(state_app, name="state")
+app.command("backup")(backup)
+app.command("restore")(restore)
 
 OWN_KAFKA: Final = "own"
 """What `--kafka` means where no broker's address follows it."""

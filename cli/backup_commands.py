@@ -1,0 +1,96 @@
+"""`pricelink backup` and `pricelink restore`, with a bar."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+from cli.options import KafkaOption, fail, say, settings_of
+
+FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the backup.", file_okay=False)]
+
+
+def backup(
+    folder: FolderArgument,
+    topic: Annotated[
+        list[str] | None, typer.Option(help="Only this; may be given again. Default: all but those in passing.")
+    ] = None,
+    kafka: KafkaOption = "localhost:9092",
+) -> None:
+    """Write the topics into a folder, with checksums; into the same folder again: what came since. Anything may run."""
+    from cli.backup import PASSING
+    from cli.backup import backup as write
+    from config.topics import TOPICS
+
+    names = topic or [each.name for each in TOPICS if each.name not in PASSING]
+    chosen = settings_of(kafka, embedded=False)
+    began = time.monotonic()
+    with _faults(kafka), _counter() as on_messages:
+        manifest = write(chosen, folder, names, on_messages)
+    _report(manifest, folder, time.monotonic() - began)
+
+
+def restore(
+    folder: FolderArgument,
+    topic: Annotated[
+        list[str] | None, typer.Option(help="Only this; may be given again. Default: all that is there.")
+    ] = None,
+    kafka: KafkaOption = "localhost:9092",
+) -> None:
+    """Write a backup into empty topics, messages at the offsets they had, and compare. Nothing else may run."""
+    from cli.backup_files import Manifest
+    from cli.restore import restore as write
+
+    began = time.monotonic()
+    with _faults(kafka), _counter() as on_messages:
+        chosen = settings_of(kafka, embedded=False).model_copy(update={"partitions": Manifest.read(folder).partitions})
+        manifest = write(chosen, folder, topic, on_messages)
+    _report(manifest, folder, time.monotonic() - began)
+    say("every message was read again and is equal. Then: `pricelink read-model --rebuild`, workers, the others")
+
+
+def _report(manifest: Any, folder: Path, took_s: float) -> None:
+    messages = size = 0
+    for name, topic in sorted(manifest.topics.items()):
+        parts = [part for each in topic.parts.values() for part in each]
+        count, taken = sum(part.messages for part in parts), sum(part.bytes for part in parts)
+        say(f"{name}: {count:,} messages, {taken / 1e6:,.1f} MB in {len(parts)} files")
+        messages, size = messages + count, size + taken
+    say(f"{messages:,} messages, {size / 1e6:,.1f} MB in {folder}, {took_s:.1f} s")
+
+
+@contextmanager
+def _faults(kafka: str) -> Iterator[None]:
+    from aiokafka.errors import KafkaError
+    from kafka.errors import KafkaError as AdminError
+
+    from cli.backup_files import BackupFault
+
+    try:
+        yield
+    except BackupFault as fault:
+        raise fail(str(fault)) from fault
+    except (KafkaError, AdminError) as fault:
+        raise fail(f"Kafka at {kafka}: {fault or type(fault).__name__}") from fault
+    except OSError as fault:
+        raise fail(str(fault)) from fault
+
+
+@contextmanager
+def _counter() -> Iterator[Any]:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+    done: dict[str, int] = {}
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=None, note="")
+
+        def on_messages(name: str, more: int) -> None:
+            done[name] = done.get(name, 0) + more
+            progress.update(task, note=f"{name}: {done[name]:,} messages")
+
+        yield on_messages

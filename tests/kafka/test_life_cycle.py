@@ -1,0 +1,181 @@
+"""The state topic lost under a worker, and made anew; rows of another layout; a backup, and all of it restored."""
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.exits import CONFIG
+from agents.machines import real_machines
+from agents.standing import admin_of, standings
+from agents.state_topic import KafkaStateStore
+from cli.backup_files import MANIFEST
+from config.topics import ALERTS, FEEDS, STATE, TOPICS
+from streams.machine import Machine
+from tests.integration.cluster import REAL, Cluster, delete_topics, produce, read, until_committed
+from tests.integration.cluster import stop as stop_worker
+from tests.integration.test_kills import NoWriter
+from tests.kafka.judge import judge
+from tests.kafka.price_log import Line, Shape, price_log
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+
+SHAPE = Shape(records=30_000, products=3_000, partitions=4, lines=10)
+STAND_S = 4.0
+
+
+def pricelink(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command as an operator would."""
+    environment = {**os.environ, **cluster.settings.environment()}
+    command = [sys.executable, "-m", "cli", *arguments, "--kafka", cluster.settings.bootstrap]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+async def rows_of(cluster: Cluster) -> dict[int, tuple[int | None, int, dict[bytes, bytes]]]:
+    """What the state topic has: of each partition the offset, the clock, and every row."""
+    found = {}
+    for number in range(cluster.settings.partitions):
+        machine = real_machines(cluster.settings)(number)
+        assert isinstance(machine, Machine)
+        offset = await KafkaStateStore(NoWriter(), cluster.settings).restore(number, machine)
+        found[number] = offset, machine.clock_ms, machine.rows()
+    return found
+
+
+def ends_of(cluster: Cluster, topic: str = FEEDS.name) -> dict[int, int]:
+    with admin_of(cluster.settings) as admin:
+        return {number: at.end for number, at in standings(admin, topic, None).items()}
+
+
+def halves() -> tuple[list[Line], list[Line]]:
+    seed = int(os.environ.get("PRICELINK_TEST_SEED") or random.randrange(1 << 30))
+    print(f"PRICELINK_TEST_SEED={seed}", flush=True)
+    lines = list(price_log(seed, SHAPE))
+    return lines[: len(lines) * 2 // 3], lines[len(lines) * 2 // 3 :]
+
+
+def work(cluster: Cluster, lines: list[Line]) -> None:
+    """A worker takes all of ``lines``, and stops in order."""
+    asyncio.run(produce(cluster.settings, lines))
+    process = cluster.start_worker(REAL)
+    asyncio.run(until_committed(cluster.settings, ends_of(cluster)))
+    assert stop_worker(process)[0] == 0
+
+
+def test_a_state_topic_that_was_lost_is_made_anew_equal_to_the_byte(tmp_path: Path) -> None:
+    before, after = halves()
+    with Cluster.make(partitions=SHAPE.partitions) as cluster:
+        asyncio.run(produce(cluster.settings, before))
+        process = cluster.start_worker(REAL)
+        ends = ends_of(cluster)
+        asyncio.run(until_committed(cluster.settings, ends))
+        wanted = asyncio.run(rows_of(cluster))
+        assert pricelink(cluster, "state", "rebuild", "--yes").returncode == 2, "there is a worker"
+
+        delete_topics(cluster.settings, {STATE.name})
+        asyncio.run(produce(cluster.settings, after))
+        time.sleep(STAND_S)
+        process.kill()
+        process.wait()
+        events = sum(ends_of(cluster, ALERTS.name).values())
+        asyncio.run(until_committed(cluster.settings, ends))  # the rows had nowhere to go, so nothing more is committed
+
+        began = time.monotonic()
+        while (said := pricelink(cluster, "state", "rebuild", "--yes")).returncode == 2:
+            assert "stop them all first" in said.stderr  # the group misses its dead member after a session
+            assert time.monotonic() - began < 30
+            time.sleep(0.5)
+        assert said.returncode == 0, said.stderr
+        print(said.stderr)
+        assert asyncio.run(rows_of(cluster)) == wanted
+        assert sum(ends_of(cluster, ALERTS.name).values()) == events, "a rebuild sends nothing"
+        process = cluster.start_worker(REAL)
+        verdict = asyncio.run(judge(cluster.settings, tmp_path))
+        assert verdict.records >= SHAPE.records / SHAPE.lines
+        assert verdict.repeats > 0, "the worker had sent nothing before it was killed"
+        assert stop_worker(process)[0] == 0
+        said = pricelink(cluster, "state", "check")
+        assert (said.returncode, said.stderr.count("rows equal")) == (0, SHAPE.partitions), said.stderr
+
+
+def test_rows_of_a_layout_that_is_not_known_end_the_worker_and_are_made_anew(tmp_path: Path) -> None:
+    _, lines = halves()
+    with Cluster.make(partitions=SHAPE.partitions) as cluster:
+        work(cluster, lines)
+        wanted = asyncio.run(rows_of(cluster))
+        asyncio.run(write_row(cluster, next(iter(wanted[2][2])), b"\x63 is 99, a layout of the future"))
+        process = cluster.start_worker(REAL)
+        assert process.wait(60) == CONFIG
+        assert pricelink(cluster, "state", "check").returncode == 2
+        while "stop them all first" in (said := pricelink(cluster, "state", "rebuild", "--yes")).stderr:
+            time.sleep(0.5)
+        assert said.returncode == 0, said.stderr
+        assert asyncio.run(rows_of(cluster)) == wanted
+
+
+async def write_row(cluster: Cluster, key: bytes, value: bytes) -> None:
+    from aiokafka import AIOKafkaProducer
+
+    producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.bootstrap)
+    await producer.start()
+    try:
+        await producer.send_and_wait(STATE.name, value, key=key, partition=2)
+    finally:
+        await producer.stop()
+
+
+async def all_of(cluster: Cluster, topic: str) -> list[tuple[Any, ...]]:
+    return [
+        (number, each.offset, each.timestamp, each.key, each.value, each.headers)
+        for number, records in (await read(cluster.settings, topic)).items()
+        for each in records
+    ]
+
+
+def test_what_a_backup_has_is_restored_and_workers_go_on_from_it(tmp_path: Path) -> None:
+    before, after = halves()
+    folder = tmp_path / "backup"
+    with Cluster.make(partitions=SHAPE.partitions) as cluster:
+        work(cluster, before[: len(before) // 2])
+        assert pricelink(cluster, "backup", str(folder)).returncode == 0
+        work(cluster, before[len(before) // 2 :])
+        with admin_of(cluster.settings) as admin:  # what retention does to the head of a topic
+            from kafka import TopicPartition
+
+            first = 50
+            admin.delete_records({TopicPartition(ALERTS.name, 1): first})
+        said = pricelink(cluster, "backup", str(folder))
+        assert said.returncode == 0, said.stderr
+        assert "2 files" in said.stderr or "8 files" in said.stderr
+        print(said.stderr)
+        wanted = asyncio.run(rows_of(cluster))
+        messages = {name: asyncio.run(all_of(cluster, name)) for name in (FEEDS.name, ALERTS.name)}
+        assert len(messages[FEEDS.name]) == len(before)
+        said = pricelink(cluster, "restore", str(folder))
+        assert (said.returncode, "is not empty" in said.stderr) == (2, True), said.stderr
+
+        delete_topics(cluster.settings, {topic.name for topic in TOPICS})
+        part = next((folder / FEEDS.name).glob("00002-*"))
+        whole = part.read_bytes()
+        part.write_bytes(whole[:-1])
+        assert "SHA-256" in pricelink(cluster, "restore", str(folder)).stderr
+        part.write_bytes(whole)
+        said = pricelink(cluster, "restore", str(folder))
+        assert said.returncode == 0, said.stderr
+        assert "every message was read again and is equal" in said.stderr
+        assert (folder / MANIFEST).exists()
+        for name, was in messages.items():
+            assert asyncio.run(all_of(cluster, name)) == was
+        assert asyncio.run(rows_of(cluster)) == wanted
+
+        work(cluster, after)
+        stamps = [each[2] for each in asyncio.run(all_of(cluster, FEEDS.name))]
+        assert max(stamps) > max(each[2] for each in messages[FEEDS.name]), "feeds stamps by itself again"
+        said = pricelink(cluster, "state", "check")
+        assert (said.returncode, said.stderr.count("rows equal")) == (0, SHAPE.partitions), said.stderr
