@@ -54,7 +54,7 @@ async def read_chunks(settings: Settings, topic: str, partition: int, end: int) 
 async def _chunks(reader: Any, place: TopicPartition) -> list[Chunk]:
     result = await record_batches.pop_result(reader, place, _WAIT_S)
     chunks: list[Chunk] = []
-    while result is not None:
+    while result is not None and result.has_more():
         chunk = record_batches.take(result, _CHUNK_MESSAGES, _CHUNK_BYTES, reader.highwater(place) or 0)
         if chunk is None:
             break

@@ -103,38 +103,37 @@ async def _topic(
     on_messages: OnMessages,
 ) -> TopicBackup:
     made = TopicBackup(is_compacted(name), identity)
-    for number in range(partitions):
-        parts = list(old.parts.get(number, ())) if old else []
-        part = await _partition(settings, folder, name, number, parts[-1].end if parts else None, on_messages)
-        made.parts[number] = parts if part is None and parts else [*parts, *([part] if part else [])]
+    reader = new_reader(settings, _FETCH_BYTES)
+    await reader.start()
+    try:
+        for number in range(partitions):
+            parts = list(old.parts.get(number, ())) if old else []
+            start = parts[-1].end if parts else None
+            part = await _partition(reader, folder, TopicPartition(name, number), start, on_messages)
+            made.parts[number] = parts if part is None else [*parts, part]
+    finally:
+        await reader.stop()
     return made
 
 
 async def _partition(
-    settings: Settings, folder: Path, name: str, number: int, start: int | None, on_messages: OnMessages
+    reader: Any, folder: Path, place: TopicPartition, start: int | None, on_messages: OnMessages
 ) -> Part | None:
     """Writes what a partition has from the offset ``start`` on, or all; None if that is nothing."""
-    place = TopicPartition(name, number)
-    reader = new_reader(settings, _FETCH_BYTES)
-    await reader.start()
-    try:
-        reader.assign([place])
-        end = (await reader.end_offsets([place]))[place]
-        oldest = (await reader.beginning_offsets([place]))[place]
-        first = oldest if start is None else start
-        if first > end or oldest > first:
-            raise BackupFault(
-                f"{name}[{number}] is from {oldest} to {end}, the backup ends at {first}: take a new folder"
-            )
-        if first == end and start is not None:
-            return None
-        with PartWriter(folder, name, number, first, end) as writer:
-            async for records in read_records(reader, place, first, end):
-                writer.put(records)
-                on_messages(name, len(records))
-        return writer.part
-    finally:
-        await reader.stop()
+    reader.assign([place])
+    end = (await reader.end_offsets([place]))[place]
+    oldest = (await reader.beginning_offsets([place]))[place]
+    first = oldest if start is None else start
+    name = f"{place.topic}[{place.partition}]"
+    if not oldest <= first <= end:
+        raise BackupFault(f"{name} is from {oldest} to {end}, the backup ends at {first}: take a new folder")
+    if first == end and start is not None:
+        return None
+    with PartWriter(folder, place.topic, place.partition, first, end) as writer:
+        async for records in read_records(reader, place, first, end):
+            writer.put(records)
+            on_messages(place.topic, len(records))
+    return writer.part
 
 
 async def read_records(reader: Any, place: TopicPartition, first: int, end: int) -> AsyncIterator[list[Record]]:

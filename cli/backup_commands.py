@@ -51,7 +51,10 @@ def restore(
         chosen = settings_of(kafka, embedded=False).model_copy(update={"partitions": Manifest.read(folder).partitions})
         manifest = write(chosen, folder, topic, on_messages)
     _report(manifest, folder, time.monotonic() - began)
-    say("every message was read again and is equal. Then: `pricelink read-model --rebuild`, workers, the others")
+    say(
+        "every message was read again and is equal. Then: `pricelink topics apply`, workers, "
+        "`pricelink read-model --rebuild`, the others"
+    )
 
 
 def _report(manifest: Any, folder: Path, took_s: float) -> None:

@@ -10,6 +10,7 @@ from typer.core import TyperCommand
 from cli.backup_commands import backup, restore
 from cli.gateway_commands import dlq_app, items_app, keys_app, migration_app
 from cli.options import PIPED_COLUMNS, KafkaOption, fail, say, settings_of
+from cli.policy import policy_app
 from cli.state import state_app
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app.add_typer(dlq_app, name="dlq")
 app.add_typer(items_app, name="items")
 app.add_typer(migration_app, name="migration")
 app.add_typer(state_app, name="state")
+app.add_typer(policy_app, name="policy")
 app.command("backup")(backup)
 app.command("restore")(restore)
 

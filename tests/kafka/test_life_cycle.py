@@ -10,12 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from kafka import TopicPartition
 
+from agents import topics
 from agents.exits import CONFIG
+from agents.known_rows import UnknownLayout
 from agents.machines import real_machines
-from agents.standing import admin_of, standings
+from agents.standing import admin_of, members, standings
+from agents.state_rebuild import CannotRebuild, compare, make_topic_anew, rebuild, targets
 from agents.state_topic import KafkaStateStore
-from cli.backup_files import MANIFEST
+from cli.backup import PASSING, backup
+from cli.backup_files import BackupFault
+from cli.restore import restore
 from config.topics import ALERTS, FEEDS, STATE, TOPICS
 from streams.machine import Machine
 from tests.integration.cluster import REAL, Cluster, delete_topics, produce, read, until_committed
@@ -53,6 +60,17 @@ def ends_of(cluster: Cluster, topic: str = FEEDS.name) -> dict[int, int]:
         return {number: at.end for number, at in standings(admin, topic, None).items()}
 
 
+def until_missed(cluster: Cluster) -> None:
+    """The group misses a member that was killed after its session."""
+    deadline = time.monotonic() + 30
+    while True:
+        with admin_of(cluster.settings) as admin:
+            if not members(admin, cluster.settings.worker_group):
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 def halves() -> tuple[list[Line], list[Line]]:
     seed = int(os.environ.get("PRICELINK_TEST_SEED") or random.randrange(1 << 30))
     print(f"PRICELINK_TEST_SEED={seed}", flush=True)
@@ -70,13 +88,14 @@ def work(cluster: Cluster, lines: list[Line]) -> None:
 
 def test_a_state_topic_that_was_lost_is_made_anew_equal_to_the_byte(tmp_path: Path) -> None:
     before, after = halves()
-    with Cluster.make(partitions=SHAPE.partitions) as cluster:
+    with Cluster.make(partitions=SHAPE.partitions, session_timeout_s=3.0) as cluster:
         asyncio.run(produce(cluster.settings, before))
         process = cluster.start_worker(REAL)
         ends = ends_of(cluster)
         asyncio.run(until_committed(cluster.settings, ends))
         wanted = asyncio.run(rows_of(cluster))
-        assert pricelink(cluster, "state", "rebuild", "--yes").returncode == 2, "there is a worker"
+        with pytest.raises(CannotRebuild, match="stop them all"):
+            targets(cluster.settings)
 
         delete_topics(cluster.settings, {STATE.name})
         asyncio.run(produce(cluster.settings, after))
@@ -86,11 +105,8 @@ def test_a_state_topic_that_was_lost_is_made_anew_equal_to_the_byte(tmp_path: Pa
         events = sum(ends_of(cluster, ALERTS.name).values())
         asyncio.run(until_committed(cluster.settings, ends))  # the rows had nowhere to go, so nothing more is committed
 
-        began = time.monotonic()
-        while (said := pricelink(cluster, "state", "rebuild", "--yes")).returncode == 2:
-            assert "stop them all first" in said.stderr  # the group misses its dead member after a session
-            assert time.monotonic() - began < 30
-            time.sleep(0.5)
+        until_missed(cluster)
+        said = pricelink(cluster, "state", "rebuild", "--yes")
         assert said.returncode == 0, said.stderr
         print(said.stderr)
         assert asyncio.run(rows_of(cluster)) == wanted
@@ -100,28 +116,27 @@ def test_a_state_topic_that_was_lost_is_made_anew_equal_to_the_byte(tmp_path: Pa
         assert verdict.records >= SHAPE.records / SHAPE.lines
         assert verdict.repeats > 0, "the worker had sent nothing before it was killed"
         assert stop_worker(process)[0] == 0
-        said = pricelink(cluster, "state", "check")
-        assert (said.returncode, said.stderr.count("rows equal")) == (0, SHAPE.partitions), said.stderr
 
 
-def test_rows_of_a_layout_that_is_not_known_end_the_worker_and_are_made_anew(tmp_path: Path) -> None:
+def test_rows_of_a_layout_that_is_not_known_end_the_worker_and_are_made_anew() -> None:
     _, lines = halves()
-    with Cluster.make(partitions=SHAPE.partitions) as cluster:
+    with Cluster.make(partitions=SHAPE.partitions, session_timeout_s=3.0) as cluster:
         work(cluster, lines)
         wanted = asyncio.run(rows_of(cluster))
         asyncio.run(write_row(cluster, next(iter(wanted[2][2])), b"\x63 is 99, a layout of the future"))
         process = cluster.start_worker(REAL)
         assert process.wait(60) == CONFIG
-        assert pricelink(cluster, "state", "check").returncode == 2
-        while "stop them all first" in (said := pricelink(cluster, "state", "rebuild", "--yes")).stderr:
-            time.sleep(0.5)
-        assert said.returncode == 0, said.stderr
+        new_machine = real_machines(cluster.settings)
+        with pytest.raises(UnknownLayout):
+            asyncio.run(compare(cluster.settings, new_machine, quiet))
+        make_topic_anew(cluster.settings)
+        asyncio.run(
+            rebuild(cluster.settings, new_machine, {number: row[0] or 0 for number, row in wanted.items()}, quiet)
+        )
         assert asyncio.run(rows_of(cluster)) == wanted
 
 
 async def write_row(cluster: Cluster, key: bytes, value: bytes) -> None:
-    from aiokafka import AIOKafkaProducer
-
     producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.bootstrap)
     await producer.start()
     try:
@@ -138,44 +153,45 @@ async def all_of(cluster: Cluster, topic: str) -> list[tuple[Any, ...]]:
     ]
 
 
+def quiet(*_told: object) -> None:
+    """Nobody looks at the progress."""
+
+
 def test_what_a_backup_has_is_restored_and_workers_go_on_from_it(tmp_path: Path) -> None:
     before, after = halves()
     folder = tmp_path / "backup"
-    with Cluster.make(partitions=SHAPE.partitions) as cluster:
-        work(cluster, before[: len(before) // 2])
-        assert pricelink(cluster, "backup", str(folder)).returncode == 0
-        work(cluster, before[len(before) // 2 :])
+    names = {topic.name for topic in TOPICS} - PASSING
+    with Cluster.make(partitions=SHAPE.partitions, session_timeout_s=3.0) as cluster:
+        work(cluster, before)
         with admin_of(cluster.settings) as admin:  # what retention does to the head of a topic
-            from kafka import TopicPartition
-
-            first = 50
-            admin.delete_records({TopicPartition(ALERTS.name, 1): first})
-        said = pricelink(cluster, "backup", str(folder))
-        assert said.returncode == 0, said.stderr
-        assert "2 files" in said.stderr or "8 files" in said.stderr
-        print(said.stderr)
+            admin.delete_records({TopicPartition(ALERTS.name, 1): 50})
+        backup(cluster.settings, folder, names, quiet)
+        asyncio.run(produce(cluster.settings, after[:50]))
+        made = backup(cluster.settings, folder, names, quiet)
+        parts = made.topics[FEEDS.name].parts[2]
+        assert len(parts) == 2, "the second one only adds"
+        assert made.topics[ALERTS.name].parts[1][0].first == 50
         wanted = asyncio.run(rows_of(cluster))
         messages = {name: asyncio.run(all_of(cluster, name)) for name in (FEEDS.name, ALERTS.name)}
-        assert len(messages[FEEDS.name]) == len(before)
-        said = pricelink(cluster, "restore", str(folder))
-        assert (said.returncode, "is not empty" in said.stderr) == (2, True), said.stderr
+        assert len(messages[FEEDS.name]) == len(before) + 50
+        with pytest.raises(BackupFault, match="is not empty"):
+            restore(cluster.settings, folder, None, quiet)
 
         delete_topics(cluster.settings, {topic.name for topic in TOPICS})
-        part = next((folder / FEEDS.name).glob("00002-*"))
-        whole = part.read_bytes()
-        part.write_bytes(whole[:-1])
-        assert "SHA-256" in pricelink(cluster, "restore", str(folder)).stderr
-        part.write_bytes(whole)
-        said = pricelink(cluster, "restore", str(folder))
-        assert said.returncode == 0, said.stderr
-        assert "every message was read again and is equal" in said.stderr
-        assert (folder / MANIFEST).exists()
+        whole = (folder / parts[0].file).read_bytes()
+        (folder / parts[0].file).write_bytes(whole[:-1])
+        with pytest.raises(BackupFault, match="SHA-256"):
+            restore(cluster.settings, folder, None, quiet)
+        (folder / parts[0].file).write_bytes(whole)
+        restore(cluster.settings, folder, None, quiet)
+        topics.apply(cluster.settings)  # those that are in no backup
         for name, was in messages.items():
             assert asyncio.run(all_of(cluster, name)) == was
         assert asyncio.run(rows_of(cluster)) == wanted
 
-        work(cluster, after)
+        work(cluster, after[50:])
         stamps = [each[2] for each in asyncio.run(all_of(cluster, FEEDS.name))]
         assert max(stamps) > max(each[2] for each in messages[FEEDS.name]), "feeds stamps by itself again"
-        said = pricelink(cluster, "state", "check")
-        assert (said.returncode, said.stderr.count("rows equal")) == (0, SHAPE.partitions), said.stderr
+        found = asyncio.run(compare(cluster.settings, real_machines(cluster.settings), quiet))
+        assert [each.different for each in found] == [()] * SHAPE.partitions
+        assert all(each.next_offset and each.rows for each in found)

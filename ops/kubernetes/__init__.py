@@ -1,0 +1,1 @@
+"""Manifests of Kubernetes, built by ``ops.kubernetes.build``."""
