@@ -34,15 +34,15 @@ OnMessages = Callable[[str, int], object]
 
 def in_order(names: Iterable[str]) -> list[str]:
     """Returns topics in the order in which they are read: what depends on others before these."""
-    known = {topic.name: topic for topic in TOPICS}
-    unknown = sorted(set(names) - known.keys())
+    wanted = set(names)
+    unknown = sorted(wanted - {topic.name for topic in TOPICS})
     if unknown:
         raise BackupFault(f"no topics of pricelink: {', '.join(unknown)}")
 
     def rank(name: str) -> tuple[bool, bool, str]:
         return name == FEEDS.name, not is_compacted(name), name
 
-    return sorted(set(names), key=rank)
+    return sorted(wanted, key=rank)
 
 
 def is_compacted(name: str) -> bool:

@@ -212,10 +212,17 @@ def _take(item: dict[str, Any], name: str) -> bytes | None:
 def read_part(folder: Path, part: Part) -> Iterator[Record]:
     """Yields the messages of a file; raises ``BackupFault``."""
     try:
+        yield from map(record_of, read_lines(folder, part))
+    except (ValueError, KeyError) as error:
+        raise BackupFault(f"{folder / part.file} cannot be read: {error!r}") from error
+
+
+def read_lines(folder: Path, part: Part) -> Iterator[bytes]:
+    """Yields the lines of a file; raises ``BackupFault``."""
+    try:
         with gzip.open(folder / part.file, "rb") as file:
-            for line in file:
-                yield record_of(line)
-    except (OSError, EOFError, ValueError, KeyError) as error:
+            yield from file
+    except (OSError, EOFError) as error:
         raise BackupFault(f"{folder / part.file} cannot be read: {error!r}") from error
 
 

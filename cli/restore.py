@@ -23,13 +23,25 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from agents.clients import new_producer, new_reader
 from agents.standing import admin_of, create_topic, partition_counts, standings
 from cli.backup import OnMessages, in_order, read_records
-from cli.backup_files import BackupFault, Manifest, Part, Record, TopicBackup, check_part, line_of, read_part
+from cli.backup_files import (
+    BackupFault,
+    Manifest,
+    Part,
+    Record,
+    TopicBackup,
+    check_part,
+    line_of,
+    read_lines,
+    read_part,
+    record_of,
+)
 from config.settings import Settings
 from config.topics import FEEDS, TOPICS
 
 _FETCH_BYTES: Final = 8_000_000
 _IN_FLIGHT: Final = 8
 """Batches of a partition that wait for the broker."""
+_EMPTY: Final = b',"key":null,"value":null}\n'
 _STAMPS: Final = "message.timestamp.type"
 
 
@@ -186,33 +198,38 @@ async def _compare(
                 end = (await reader.end_offsets([place]))[place]
                 first = (await reader.beginning_offsets([place]))[place]
                 written = read_records(reader, place, first, end)
-                await compare(
-                    messages_of(folder, parts), written, keep=not topic.compacted, done=partial(on_messages, name)
-                )
+                lines = chain.from_iterable(read_lines(folder, part) for part in parts)
+                await compare(lines, written, keep=not topic.compacted, done=partial(on_messages, name))
     finally:
         await reader.stop()
 
 
 async def compare(
-    wanted: Iterator[Record], written: AsyncIterator[list[Record]], *, keep: bool, done: Callable[[int], object]
+    wanted: Iterator[bytes], written: AsyncIterator[list[Record]], *, keep: bool, done: Callable[[int], object]
 ) -> None:
-    """Compares messages one by one; raises ``BackupFault`` at the first that differs. ``keep``: offsets, too."""
+    """Compares messages with lines one by one; raises ``BackupFault`` at the first that differs. ``keep``: offsets, too.
+
+    An empty message stands for none, or for an empty one of the backup.
+    """
+    if keep:
+        wanted = (line for line in wanted if not _is_empty(line))
     async for records in written:
         for found in records:
-            if keep and _is_empty(found):
-                continue  # it stands for none, or for an empty one of the backup
-            expected = next((each for each in wanted if not (keep and _is_empty(each))), None)
-            if expected is None or line_of(found if keep else replace(found, offset=expected.offset)) != line_of(
-                expected
-            ):
+            line = line_of(found)
+            if keep and _is_empty(line):
+                continue
+            expected = next(wanted, b"")
+            if not keep and expected:
+                line = line_of(replace(found, offset=record_of(expected).offset))
+            if line != expected:
                 raise BackupFault(
                     f"partition {found.partition}: what was written at offset {found.offset} is not what the backup has"
                 )
         done(len(records))
-    missing = next((each for each in wanted if not (keep and _is_empty(each))), None)
-    if missing is not None:
-        raise BackupFault(f"partition {missing.partition}: the message at {missing.offset} was not written")
+    if (missing := next(wanted, None)) is not None:
+        raise BackupFault(f"not written: {missing[:200].decode(errors='replace')}")
 
 
-def _is_empty(record: Record) -> bool:
-    return record.key is None and record.value is None and not record.headers
+def _is_empty(line: bytes) -> bool:
+    """Tells whether a line is that of a message without key, value and headers."""
+    return line.endswith(_EMPTY)

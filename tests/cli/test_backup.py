@@ -111,7 +111,7 @@ async def pieces(*found: Record) -> AsyncIterator[list[Record]]:
 
 def differ(wanted: list[Record], found: list[Record], *, keep: bool = True) -> bool:
     try:
-        asyncio.run(compare(iter(wanted), pieces(*found), keep=keep, done=lambda _count: None))
+        asyncio.run(compare(map(line_of, wanted), pieces(*found), keep=keep, done=lambda _count: None))
     except BackupFault:
         return True
     return False
