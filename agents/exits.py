@@ -18,12 +18,28 @@ class ConfigFault(RuntimeError):
     """Something that a restart will not cure; the message says what to change."""
 
 
+class InfrastructureFault(RuntimeError):
+    """Something around us that somebody else must mend; a restart goes on then. The message says what."""
+
+
 def code_of(fault: BaseException) -> int:
     """Returns the exit code for what ended a process."""
     import aiokafka.errors
 
-    if isinstance(fault, ConfigFault):
+    if isinstance(fault, ConfigFault) or remedy_of(fault):
         return CONFIG
-    if isinstance(fault, aiokafka.errors.KafkaError | OSError):
+    if isinstance(fault, InfrastructureFault | aiokafka.errors.KafkaError | OSError):
         return INFRASTRUCTURE
     return BUG
+
+
+def remedy_of(fault: BaseException) -> str:
+    """Returns what to do about a right that Kafka denied us; empty where the fault is another."""
+    from aiokafka import errors
+
+    denied = (
+        errors.TopicAuthorizationFailedError, errors.GroupAuthorizationFailedError, errors.ClusterAuthorizationFailedError,
+    )  # fmt: skip
+    if isinstance(fault, denied):
+        return "this principal lacks a right in Kafka: `pricelink topics apply --acls` gives each role its own (docs/security.md)"
+    return ""

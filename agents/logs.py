@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
+import structlog.tracebacks
 
 from config.settings import Settings
 
@@ -16,6 +17,10 @@ REPEAT_S: Final = 10.0
 _LIBRARIES: Final = ("aiokafka", "kafka", "faust", "mode", "asyncio", "redis")
 _TEMPLATES: Final = 256
 """So many different lines are remembered."""
+# Both of structlog's own ways show local variables: passwords are among those of a client that cannot log in.
+_TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 
 
 class Repeats(logging.Filter):
@@ -56,9 +61,11 @@ def set_up(settings: Settings, process: str) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     last: list[Any] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        [_TRACEBACKS, structlog.processors.JSONRenderer(ensure_ascii=False)]
         if settings.log_format == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

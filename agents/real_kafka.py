@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Final, Self
+from typing import IO, Any, Final, Self
 
 import kafka.errors
 from kafka.admin import KafkaAdminClient
@@ -100,6 +100,8 @@ class RealKafka:
     """
 
     name: Final = "Kafka"
+    format_options: Sequence[str] = ()
+    """Of the tool that formats its folder."""
 
     def __init__(
         self, folder: Path, properties: Mapping[str, str] | None = None, heap: Sequence[str] = (), port: int = 0
@@ -116,6 +118,11 @@ class RealKafka:
     def bootstrap(self) -> str:
         """Returns the broker's address, the same as long as this object lives."""
         return f"{_HOST}:{self.port}"
+
+    @property
+    def client_options(self) -> dict[str, Any]:
+        """Returns what a client of it needs beside the address: nothing."""
+        return {}
 
     @property
     def pid(self) -> int:
@@ -171,6 +178,7 @@ class RealKafka:
                 bootstrap_servers=self.bootstrap,
                 bootstrap_timeout_ms=int(within_s * 1000),
                 request_timeout_ms=int(within_s * 1000),
+                **self.client_options,
             )
         except (kafka.errors.KafkaError, OSError):
             return False
@@ -231,7 +239,15 @@ class RealKafka:
         tool = [*command, "kafka.tools.StorageTool"]
         made = subprocess.run([*tool, "random-uuid"], capture_output=True, text=True, timeout=_FORMAT_S, check=False)
         cluster = (made.stdout.split() or [""])[-1]
-        format_it = ["format", "--standalone", "-t", cluster, "-c", str(self.folder / _PROPERTIES)]
+        format_it = [
+            "format",
+            "--standalone",
+            "-t",
+            cluster,
+            "-c",
+            str(self.folder / _PROPERTIES),
+            *self.format_options,
+        ]
         done = subprocess.run([*tool, *format_it], capture_output=True, text=True, timeout=_FORMAT_S, check=False)
         if done.returncode != 0:
             raise KafkaUnavailable(f"Kafka cannot use {self.folder}: {(done.stderr or made.stderr).strip()[-500:]}")

@@ -9,22 +9,24 @@ from typer.core import TyperCommand
 
 from cli.backup_commands import backup, restore
 from cli.gateway_commands import dlq_app, items_app, keys_app, migration_app
-from cli.options import PIPED_COLUMNS, KafkaOption, fail, say, settings_of
+from cli.options import PIPED_COLUMNS, KafkaOption, Main, fail, say, settings_of
 from cli.policy import policy_app
+from cli.security_commands import principals_app, topics_app
 from cli.state import state_app
 
 app = typer.Typer(
     name="pricelink",
+    cls=Main,
     help="Real-time price linkage: every province's price against the national lowest, as alerts within a second.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-topics_app = typer.Typer(help="The topics in Kafka.", no_args_is_help=True)
 log_app = typer.Typer(help="The log, topic feeds.", no_args_is_help=True)
 secrets_app = typer.Typer(help="Passwords of the compose file's services.", no_args_is_help=True)
 app.add_typer(secrets_app, name="secrets")
 app.add_typer(topics_app, name="topics")
+app.add_typer(principals_app, name="principals")
 app.add_typer(log_app, name="log")
 app.add_typer(keys_app, name="keys")
 app.add_typer(dlq_app, name="dlq")
@@ -50,6 +52,30 @@ class _RunCommand(TyperCommand):
             if argument == "--kafka" and following.startswith("-"):
                 completed.append(OWN_KAFKA)
         return super().parse_args(ctx, completed)
+
+
+PROCESSES: Final = frozenset(
+    {"worker", "clock", "read-model", "listings", "scorecards", "silence", "gateway", "notifier", "market"}
+)
+REDIS_PROCESSES: Final = frozenset({"read-model", "listings"})
+"""What they keep is in Redis; the others go on without it."""
+
+
+@app.callback()
+def _before(ctx: typer.Context) -> None:
+    """Has a process look whether it is let in, before it starts."""
+    process = ctx.invoked_subcommand
+    if process not in PROCESSES:
+        return
+    from config.settings import settings
+
+    if settings().secured:
+        from agents import logs
+        from agents.preflight import check
+
+        logs.set_up(settings(), process)
+        if code := check(settings(), redis_is_vital=process in REDIS_PROCESSES):
+            raise typer.Exit(code)
 
 
 class Past(StrEnum):
@@ -252,25 +278,6 @@ def secrets_make(folder: Annotated[Path, typer.Argument(help="Folder of the file
     except OSError as error:
         raise fail(f"{folder} cannot be written: {error.strerror}") from error
     say(f"made {', '.join(made)}" if made else "all there")
-
-
-@topics_app.command("apply")
-def topics_apply() -> None:
-    """Create the topics that are missing; fail where one has another number of partitions."""
-    from kafka.errors import KafkaError
-
-    from agents.topics import WrongPartitions
-    from agents.topics import apply as apply_topics
-    from config.settings import settings
-
-    try:
-        applied = apply_topics(settings())
-    except WrongPartitions as error:
-        raise fail(str(error)) from error
-    except (KafkaError, OSError) as error:
-        raise fail(f"no Kafka answers at {settings().bootstrap}: {error}") from error
-    for topic in applied:
-        typer.echo(f"{'created' if topic.created else 'there   '}  {topic.topic}  {topic.partitions} partitions")
 
 
 @app.command()

@@ -4,8 +4,8 @@ import os
 import socket
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Literal
-from urllib.parse import quote
+from typing import Any, Final, Literal, Self
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -19,7 +19,8 @@ BrokerKind = Literal["embedded", "kafka"]
 class Settings(BaseSettings):
     """Settings of a pricelink process. Names end in their unit; ``None`` means: as the kind of broker wants it."""
 
-    model_config = SettingsConfigDict(env_prefix="PRICELINK_", frozen=True, extra="ignore")
+    # A fault of one setting shows none of the others: some are passwords.
+    model_config = SettingsConfigDict(env_prefix="PRICELINK_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     # Kafka
     broker_kind: BrokerKind = "kafka"
@@ -32,7 +33,10 @@ class Settings(BaseSettings):
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     sasl_username: str = ""
     sasl_password: str = Field(default="", repr=False)
+    sasl_password_file: Path | None = None
+    """File with the password, which goes before ``sasl_password``."""
     ssl_ca_file: Path | None = None
+    """Certificates, in PEM, that Kafka's must come from; None: those of the operating system."""
     worker_group: str = "pricelink-worker"
     read_model_group: str = "pricelink-read-model"
     scorecards_group: str = "pricelink-scorecards"
@@ -84,11 +88,18 @@ class Settings(BaseSettings):
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", repr=False)
     redis_password: str = Field(default="", repr=False)
     """Goes into ``redis_url``, unless that has one."""
+    redis_password_file: Path | None = None
+    """File with the password, which goes before ``redis_password``."""
+    redis_ca_file: Path | None = None
+    """Certificates, in PEM, that Redis's must come from, where the URL begins with ``rediss://``; goes into it, too."""
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65_535)
     """Port of Prometheus metrics; 0 takes a free one and logs it."""
     gateway_host: str = "127.0.0.1"
     gateway_port: int = Field(default=8000, ge=0, le=65_535)
+    gateway_cert_file: Path | None = None
+    """Certificate and those it comes from, in PEM: with ``gateway_key_file`` the gateway serves HTTPS, and no HTTP."""
+    gateway_key_file: Path | None = None
     console_open: bool = False
     """The page and what it reads need no key from whoever reaches the port. Else only from this host itself."""
     profiles_folder: Path = Path("profiles")
@@ -110,11 +121,27 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _password_into_url(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or not (password := values.get("redis_password")):
-            return values
-        scheme, _, place = values.get("redis_url", cls.model_fields["redis_url"].default).partition("://")
-        return values | ({} if "@" in place else {"redis_url": f"{scheme}://:{quote(password, safe='')}@{place}"})
+    def _secrets(cls, given: Any) -> Any:
+        """Reads passwords from their files, and puts into Redis's URL what it lacks."""
+        if not isinstance(given, dict):
+            return given
+        values = dict(given)
+        for name in ("sasl_password", "redis_password"):
+            if file := values.get(f"{name}_file"):
+                values[name] = _secret(f"PRICELINK_{name.upper()}_FILE", Path(file))
+        password, ca_file = values.get("redis_password", ""), values.get("redis_ca_file")
+        if password or ca_file:
+            url = values.get("redis_url", cls.model_fields["redis_url"].default)
+            values["redis_url"] = _completed(url, password, ca_file)
+        return values
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if (self.gateway_cert_file is None) != (self.gateway_key_file is None):
+            raise ValueError("PRICELINK_GATEWAY_CERT_FILE and PRICELINK_GATEWAY_KEY_FILE go together")
+        if self.security_protocol.startswith("SASL") and not self.sasl_username:
+            raise ValueError(f"PRICELINK_SASL_USERNAME is empty, and {self.security_protocol} wants one")
+        return self
 
     @property
     def embedded(self) -> bool:
@@ -168,6 +195,16 @@ class Settings(BaseSettings):
         return None if chosen == "none" else chosen
 
     @property
+    def secured(self) -> bool:
+        """Tells whether there are passwords or certificates, which may be wrong."""
+        return (
+            self.security_protocol != "PLAINTEXT"
+            or self.redis_url.startswith("rediss:")
+            or "@" in self.redis_url
+            or self.gateway_cert_file is not None
+        )
+
+    @property
     def security(self) -> dict[str, Any]:
         """Returns keyword arguments that aiokafka's and kafka-python's clients both take."""
         options: dict[str, Any] = {"security_protocol": self.security_protocol}
@@ -188,6 +225,28 @@ class Settings(BaseSettings):
             for name in self.model_fields_set
             if getattr(self, name) is not None
         }
+
+
+def _secret(name: str, file: Path) -> str:
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ValueError(f"{name}: {file} cannot be read: {getattr(fault, 'strerror', None) or fault}") from fault
+    if not text:
+        raise ValueError(f"{name}: {file} is empty")
+    return text
+
+
+def _completed(url: str, password: str, ca_file: str | Path | None) -> str:
+    """Returns Redis's URL with a password where it has none, and with the file of certificates."""
+    parts = urlsplit(url)
+    user, at, place = parts.netloc.rpartition("@")
+    if password and ":" not in user:
+        user, at = f"{user}:{quote(password, safe='')}", "@"
+    query = parts.query
+    if ca_file and parts.scheme == "rediss" and "ssl_ca_certs=" not in query:
+        query = "&".join(filter(None, (query, urlencode({"ssl_ca_certs": str(ca_file)}))))
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{place}", query=query))
 
 
 @lru_cache(maxsize=8)

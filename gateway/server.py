@@ -89,6 +89,8 @@ def run(
         access_log=False,
         timeout_graceful_shutdown=DRAIN_S,
         server_header=False,
+        ssl_certfile=settings.gateway_cert_file,
+        ssl_keyfile=settings.gateway_key_file,
     )
     bound = socket.create_server(
         (settings.gateway_host, settings.gateway_port),
@@ -96,7 +98,8 @@ def run(
         backlog=2_048,
     )
     host = f"[{settings.gateway_host}]" if ":" in settings.gateway_host else settings.gateway_host
-    address = f"http://{host}:{bound.getsockname()[1]}/"
+    scheme = "http" if settings.gateway_cert_file is None else "https"
+    address = f"{scheme}://{host}:{bound.getsockname()[1]}/"
     log.info("the page is at %s", address)
     if on_listening:
         on_listening(address)

@@ -56,7 +56,7 @@ class Summary:
                 self._figures = await self._read_model.figures(sorted(self._hub.lanes(prices=False)))
         except REDIS_FAULTS as error:
             if self.problem is None:
-                log.warning("Redis at %s does not answer: %s; trying again", self._redis_url, error)
+                log.warning("Redis at %s does not answer: %s; trying again", without_password(self._redis_url), error)
             self.problem = str(error) or type(error).__name__
         else:
             self.problem = None
@@ -120,8 +120,8 @@ def _state(problem: str | None, where: str) -> dict[str, Any]:
 
 def without_password(url: str) -> str:
     """Returns an address that may be shown."""
-    scheme, at, rest = url.rpartition("@")
-    return f"{scheme.partition('://')[0]}://…@{rest}" if at else url
+    scheme, at, rest = url.partition("?")[0].rpartition("@")
+    return f"{scheme.partition('://')[0]}://…@{rest}" if at else rest
 
 
 def _number(worker: Mapping[str, Any], name: str) -> float:
