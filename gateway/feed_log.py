@@ -229,7 +229,8 @@ class FeedLog:
             while lane.back is None and (left_s := lane.linger_s(time.monotonic())) > 0:
                 lane.change.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(lane.change.wait(), left_s)
+                    async with asyncio.timeout(left_s):  # wait_for may swallow a cancellation
+                        await lane.change.wait()
             await self._send(lane)
 
     async def _send(self, lane: _Lane) -> None:

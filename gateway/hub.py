@@ -87,7 +87,8 @@ class Tap:
         if not self._entries and not self.behind:
             self._ready.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._ready.wait(), seconds)
+                async with asyncio.timeout(seconds):  # wait_for may swallow a cancellation
+                    await self._ready.wait()
 
 
 class Hub:

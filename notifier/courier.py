@@ -178,7 +178,8 @@ class Courier:
             due_ms = self._start_attempts() if self.is_on else None
             wait_s = 60.0 if due_ms is None else max(0.0, (due_ms - now_ms()) / 1_000)
             try:
-                await asyncio.wait_for(self._changed.wait(), min(wait_s, 60.0) + 0.001)
+                async with asyncio.timeout(min(wait_s, 60.0) + 0.001):  # wait_for may swallow a cancellation
+                    await self._changed.wait()
             except TimeoutError:
                 continue
 
