@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up-native test test-kafka check format dashboards bench bench-all peers clean
+.PHONY: help setup run up-native test test-kafka check audit format dashboards bench bench-all peers clean
 
 help: ## Says what there is.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ check: setup ## Format, lint, types.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+audit: setup ## Bill of materials, known vulnerabilities, source, secrets in files; says what it could not check.
+	@$(BIN)/python -m ops.audit
 
 format: setup ## Puts the source into the shape that check wants.
 	$(BIN)/ruff format .
