@@ -24,7 +24,7 @@ def test_what_is_accepted_and_gone_is_said() -> None:
 
 
 def test_a_known_vulnerability_fails() -> None:
-    bad = {"name": "p", "version": "1", "vulns": [{"id": "GHSA-1", "fix_versions": ["2"]}]}
+    bad: dict[str, object] = {"name": "p", "version": "1", "vulns": [{"id": "GHSA-1", "fix_versions": ["2"]}]}
     outcome = judged_vulnerabilities(dependencies({"name": "q", "version": "1", "vulns": []}, bad), "")
     assert (outcome.state, outcome.said) == ("failed", ("p 1: GHSA-1, mended in 2",))
     assert judged_vulnerabilities(dependencies({"name": "q", "version": "1", "vulns": []}), "").state == "ok"
