@@ -81,11 +81,12 @@ def _apply_acls(
 
 @principals_app.command("roles")
 def principals_roles() -> None:
-    """Show which right each role has."""
+    """Show which rights each role has; NAME stands for the principal's own."""
     from config.acls import ROLES
+    from config.settings import settings
 
     for role, rights in ROLES.items():
-        for right in rights:
+        for right in (each.of("NAME", settings()) for each in rights):
             name = right.name + ("*" if right.prefixed else "")
             typer.echo(f"{role:<11}  {right.resource.lower():<7}  {name:<29}  {' '.join(right.operations).lower()}")
 

@@ -1,5 +1,6 @@
 """The command line answers at once, and says what it cannot use."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,3 +46,22 @@ def test_replay_says_what_is_unfit_in_a_policy(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["replay", str(log), "--partitions", "1", "--policy", str(policy)])
     assert done.exit_code == 2
     assert "default.aggregate" in done.output
+
+
+def test_roles_and_their_rights_are_shown() -> None:
+    done = CliRunner().invoke(app, ["principals", "roles"])
+    assert done.exit_code == 0
+    rows = [line.split() for line in done.output.splitlines()]
+    assert ["supplier", "topic", "events.NAME", "read"] in rows
+    assert ["worker", "group", "pricelink-worker", "read"] in rows
+    assert ["province", "topic", "feeds", "write"] in rows
+
+
+def test_settings_that_do_not_fit_are_a_sentence_and_exit_code_78() -> None:
+    variables = {"PRICELINK_SECURITY_PROTOCOL": "SASL_SSL", "PRICELINK_SASL_PASSWORD": "hush"}
+    program = "from cli.main import app; app(['worker'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env={**os.environ, **variables}
+    )
+    assert done.returncode == 78
+    assert done.stderr == "settings do not fit: PRICELINK_SASL_USERNAME is empty, and SASL_SSL wants one\n"
