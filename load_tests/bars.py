@@ -1,6 +1,6 @@
 """The bars, their figures and whether they hold: ``python -m load_tests.bars``, from the files in load_tests/results.
 
-``--docs`` writes the table into docs/performance.md as well, so that the page says what was measured last.
+``--docs`` writes the table into docs/performance.md as well, and docs/capacity.md, so that the pages say what was measured last.
 """
 
 import argparse
@@ -176,12 +176,15 @@ def write_page(page: Path = PAGE) -> None:
 def main() -> int:
     """Prints the table; returns 1 where a bar that was measured does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--docs", action="store_true", help="write docs/performance.md, too")
+    parser.add_argument("--docs", action="store_true", help="write docs/performance.md and docs/capacity.md, too")
     options = parser.parse_args()
     found = results()
     print(table(found))
     if options.docs:
+        from load_tests import capacity
+
         write_page()
+        capacity.write()
     figures = [(bar, bar.figure(found.get(bar.file, {}))) for bar in BARS]
     return int(any(figure is not None and not bar.holds(figure) for bar, figure in figures))
 
