@@ -57,6 +57,32 @@ def restore(
     )
 
 
+def move(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="A backup of everything, workers being through.")],
+    folder: Annotated[Path, typer.Argument(metavar="NEW", help="Folder of the backup to write.", file_okay=False)],
+    partitions: Annotated[int, typer.Option(help="A multiple of the old number.", min=2, max=1000)],
+    policy: Annotated[
+        Path | None, typer.Option(help="Policy file of the start of the log. Default: the settings'.")
+    ] = None,
+) -> None:
+    """Make of a backup one with more partitions, and compare every event; then restore it. No Kafka is needed."""
+    from cli.log_file import LogFault
+    from cli.repartition import move as write
+    from cli.replay import read_policy
+    from config.settings import settings
+
+    began = time.monotonic()
+    with _faults("?"), _counter() as on_messages:
+        try:
+            chosen = read_policy(policy or settings().policy_file)
+        except LogFault as fault:
+            raise fail(str(fault)) from fault
+        manifest, events = write(old, folder, partitions, chosen, settings().worker_group, on_messages)
+    _report(manifest, folder, time.monotonic() - began)
+    say(f"{events:,} events are the same but for positions. Then: `pricelink restore {folder}` into empty topics, "
+        "`pricelink topics apply`, `pricelink state rebuild`, workers, the others")  # fmt: skip
+
+
 def _report(manifest: Any, folder: Path, took_s: float) -> None:
     messages = size = 0
     for name, topic in sorted(manifest.topics.items()):

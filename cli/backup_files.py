@@ -116,7 +116,7 @@ class PartWriter:
         self._folder = folder
         self._name = f"{topic}/{partition:05d}-{first:015d}-{end:015d}.ndjson.gz"
         self._first = first
-        self._end = end
+        self.end = end
         self._next = first
         self._messages = 0
         self._gaps = 0
@@ -164,9 +164,9 @@ class PartWriter:
             self.part = Part(
                 self._name,
                 self._first,
-                self._end,
+                self.end,
                 self._messages,
-                self._gaps + self._end - self._next,
+                self._gaps + self.end - self._next,
                 size,
                 self._hash.hexdigest(),
             )

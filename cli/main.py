@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import typer
 from typer.core import TyperCommand
 
-from cli.backup_commands import backup, restore
+from cli.backup_commands import backup, move, restore
 from cli.gateway_commands import dlq_app, items_app, keys_app, migration_app
 from cli.options import PIPED_COLUMNS, KafkaOption, Main, fail, say, settings_of
 from cli.policy import policy_app
@@ -36,6 +36,7 @@ app.add_typer(state_app, name="state")
 app.add_typer(policy_app, name="policy")
 app.command("backup")(backup)
 app.command("restore")(restore)
+topics_app.command("move")(move)
 
 OWN_KAFKA: Final = "own"
 """What `--kafka` means where no broker's address follows it."""
