@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic, OffsetSpec
+from kafka.errors import GroupIdNotFoundError
 
 from config.settings import Settings
 from config.topics import Topic
@@ -69,7 +70,10 @@ def group_offsets(admin: Any, group: str) -> dict[str, dict[int, int]]:
 
 def members(admin: Any, group: str) -> list[str]:
     """Returns who is in a group now."""
-    found = admin.describe_groups([group]).get(group, {})
+    try:
+        found = admin.describe_groups([group]).get(group, {})
+    except GroupIdNotFoundError:
+        return []
     return [str(member.get("client_id", member.get("member_id", "?"))) for member in found.get("members") or ()]
 
 

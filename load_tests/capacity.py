@@ -3,6 +3,7 @@
 Every figure is an input with the file that it is from, or an assumption that is named as one; the rest is arithmetic.
 """
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any, Final
 
 from load_tests.bars import Results, results
 from load_tests.harness import PROJECT
-from load_tests.plot import Panel, svg
 from load_tests.projection import SLOTS
 
 PAGE: Final = PROJECT / "docs" / "capacity.md"
@@ -272,25 +272,37 @@ def _table(needs: list[Need]) -> Iterator[str]:
 
 
 def draw(found: Results) -> str:
-    """Returns the plot: cores, and gigabytes, by slots."""
+    """Returns the plot: cores, memory, disk by slots, both axes logarithmic."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
     given = inputs(found)
-    needs = [(scale.slots, need(scale, given)) for scale in SCALES[:3]]
-    cores = {
-        "a day in a minute": [(slots, each.burst_cores) for slots, each in needs],
-        "brokers, busy hour": [(slots, each.broker_cores) for slots, each in needs],
-    }
-    disk = {
-        "feeds a year, GB": [(slots, each.log_gb_a_year) for slots, each in needs],
-        "state topic, GB": [(slots, each.state_gb) for slots, each in needs],
-    }
-    memory = {"workers, GB": [(slots, each.worker_memory_gb) for slots, each in needs]}
-    return svg(
-        [
-            Panel("Processors", "slots", "cores", cores),
-            Panel("Memory", "slots", "GB", memory),
-            Panel("Disk, three replicas", "slots", "GB", disk),
-        ]
-    )
+    needs = [need(scale, given) for scale in SCALES]
+    panels = (
+        ("Cores", {"workers, busy hour": "worker_cores", "workers, a day in a minute": "burst_cores",
+                   "brokers, busy hour": "broker_cores", "gateways, busy hour": "gateway_cores"}),
+        ("Memory, GB", {"all workers": "worker_memory_gb", "Redis": "redis_gb"}),
+        ("Disk with three replicas, GB", {"feeds, a year": "log_gb_a_year", "events": "events_gb_kept", "state topic": "state_gb"}),
+    )  # fmt: skip
+    with mpl.rc_context({"svg.hashsalt": "capacity", "svg.fonttype": "none", "font.size": 9}):
+        figure, axes = plt.subplots(1, len(panels), figsize=(12, 3.8), layout="constrained")
+        for axis, (title, lines) in zip(axes, panels, strict=True):
+            for name, what in lines.items():
+                axis.loglog(
+                    [scale.slots for scale in SCALES], [getattr(each, what) for each in needs], "o-", label=name
+                )
+            axis.set_title(title)
+            names = [scale.name.removeprefix("the ") for scale in SCALES]
+            axis.set_xticks([scale.slots for scale in SCALES], names, rotation=20, ha="right")
+            axis.minorticks_off()
+            axis.grid(alpha=0.3)
+            axis.legend(frameon=False)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+        plt.close(figure)
+    return text.getvalue()
 
 
 def _number(value: float) -> str:

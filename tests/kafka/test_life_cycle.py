@@ -33,8 +33,8 @@ from tests.kafka.price_log import Line, Shape, price_log
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
-SHAPE = Shape(records=30_000, products=3_000, partitions=4, lines=10)
-STAND_S = 4.0
+SHAPE = Shape(records=15_000, products=2_000, partitions=4, lines=10)
+STAND_S = 2.5
 
 
 def pricelink(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -86,7 +86,7 @@ def work(cluster: Cluster, lines: list[Line]) -> None:
     assert stop_worker(process)[0] == 0
 
 
-def test_a_state_topic_that_was_lost_is_made_anew_equal_to_the_byte(tmp_path: Path) -> None:
+def test_a_state_topic_that_was_lost_or_is_of_another_layout_is_made_anew_equal_to_the_byte(tmp_path: Path) -> None:
     before, after = halves()
     with Cluster.make(partitions=SHAPE.partitions, session_timeout_s=3.0) as cluster:
         asyncio.run(produce(cluster.settings, before))
@@ -116,24 +116,24 @@ def test_a_state_topic_that_was_lost_is_made_anew_equal_to_the_byte(tmp_path: Pa
         assert verdict.records >= SHAPE.records / SHAPE.lines
         assert verdict.repeats > 0, "the worker had sent nothing before it was killed"
         assert stop_worker(process)[0] == 0
+        rows_of_another_layout(cluster)
 
 
-def test_rows_of_a_layout_that_is_not_known_end_the_worker_and_are_made_anew() -> None:
-    _, lines = halves()
-    with Cluster.make(partitions=SHAPE.partitions, session_timeout_s=3.0) as cluster:
-        work(cluster, lines)
-        wanted = asyncio.run(rows_of(cluster))
-        asyncio.run(write_row(cluster, next(iter(wanted[2][2])), b"\x63 is 99, a layout of the future"))
-        process = cluster.start_worker(REAL)
-        assert process.wait(60) == CONFIG
-        new_machine = real_machines(cluster.settings)
-        with pytest.raises(UnknownLayout):
-            asyncio.run(compare(cluster.settings, new_machine, quiet))
-        make_topic_anew(cluster.settings)
-        asyncio.run(
-            rebuild(cluster.settings, new_machine, {number: row[0] or 0 for number, row in wanted.items()}, quiet)
-        )
-        assert asyncio.run(rows_of(cluster)) == wanted
+def rows_of_another_layout(cluster: Cluster) -> None:
+    """End a worker, which says so; what is made anew has none of them."""
+    wanted = asyncio.run(rows_of(cluster))
+    asyncio.run(write_row(cluster, next(iter(wanted[2][2])), b"\x63 is 99, a layout of the future"))
+    process = cluster.start_worker(REAL)
+    assert process.wait(60) == CONFIG
+    new_machine = real_machines(cluster.settings)
+    with pytest.raises(UnknownLayout):
+        asyncio.run(compare(cluster.settings, new_machine, quiet))
+    nobody = cluster.settings.model_copy(update={"worker_group": "nobody-was-ever-in-it"})
+    assert all(at.committed is None and at.end for at in targets(nobody).values())
+    make_topic_anew(cluster.settings)
+    ends = {number: row[0] or 0 for number, row in wanted.items()}
+    asyncio.run(rebuild(cluster.settings, new_machine, ends, quiet))
+    assert asyncio.run(rows_of(cluster)) == wanted
 
 
 async def write_row(cluster: Cluster, key: bytes, value: bytes) -> None:
