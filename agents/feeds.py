@@ -206,8 +206,7 @@ class Feeds:
             if left_s < _SOON_S:
                 return
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left_s, wait_s)):  # wait_for may swallow a cancellation
-                    await owned.gone.wait()
+                await asyncio.wait_for(owned.gone.wait(), min(left_s, wait_s))
 
     async def checkpoint(self, owned: Owned) -> bool:
         """Writes the rows that changed, then acks the chunks they hold. False if the partition is no longer ours."""
