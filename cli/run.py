@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import sys
 import time
 import urllib.error
@@ -18,7 +17,7 @@ from typing import Final
 from kafka.errors import KafkaError
 
 from agents import exits
-from agents.embedded import Child, EmbeddedUnavailable, free_port, start_broker, start_redis
+from agents.embedded import Child, EmbeddedUnavailable, free_port, is_free, start_broker, start_redis
 from agents.real_kafka import RealKafka
 from agents.topics import WrongPartitions
 from agents.topics import apply as apply_topics
@@ -151,13 +150,7 @@ def _settings(options: RunOptions, embedded: list[Service], say: Callable[[str],
 def _page_port(asked: int | None) -> int:
     if asked is not None:
         return asked or free_port()
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", USUAL_PORT))
-        except OSError:
-            return free_port()
-    return USUAL_PORT
+    return USUAL_PORT if is_free(USUAL_PORT) else free_port()
 
 
 class _Tree:
