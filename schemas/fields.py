@@ -93,8 +93,10 @@ def _read_id(value: Value) -> str | Fault:
 
 
 def _read_code(value: Value) -> str | Fault:
+    if type(value) is str and is_code(value):
+        return value
     text = _read_text(value)
-    return text if isinstance(text, Fault) or is_code(text) else _NOT_A_CODE
+    return text if isinstance(text, Fault) else _NOT_A_CODE
 
 
 def _read_supplier(value: Value) -> str | Fault:
@@ -102,8 +104,10 @@ def _read_supplier(value: Value) -> str | Fault:
 
 
 def _read_province(value: Value) -> int | Fault:
+    if type(value) is str and value in PROVINCE_INDEX:
+        return PROVINCE_INDEX[value]
     text = _read_text(value)
-    return text if isinstance(text, Fault) else PROVINCE_INDEX.get(text, _NOT_A_PROVINCE)
+    return text if isinstance(text, Fault) else _NOT_A_PROVINCE
 
 
 def _word(words: Sequence[str]) -> _Kind:

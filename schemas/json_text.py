@@ -74,13 +74,13 @@ def read_json(data: bytes) -> object | Invalid:
         text = data.decode()
     except UnicodeDecodeError:
         return INVALID
-    if data.count(b"{") + data.count(b"[") > MAX_DEPTH and _is_too_deep(text):
+    if text.count("{") + text.count("[") > MAX_DEPTH and _is_too_deep(text):
         return INVALID
     text = text.strip(WHITESPACE)
     try:
         value, end = _SCAN(text, 0)
     except (ValueError, StopIteration):
         return INVALID
-    if end != len(text) or (b"\\u" in data and _has_lone_surrogate(text)):
+    if end != len(text) or ("\\u" in text and _has_lone_surrogate(text)):
         return INVALID
     return value  # type: ignore[no-any-return]

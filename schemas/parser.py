@@ -34,6 +34,9 @@ MAX_LINE_BYTES: Final = 65_536
 _TYPE_INDEX: Final = {word: index for index, word in enumerate(RECORD_TYPES)}
 _REQUIRED: Final = tuple(tuple(field.json_name for field in fields if field.required) for fields in FIELDS)
 
+_READERS: Final = tuple({field.json_name: (field.place, field.read) for field in fields} for fields in FIELDS)
+"""Place and reader of each field, by its name in JSON."""
+
 _AT, _PRICE, _PACK_SIZE, _PER_PIECE, _STARTS, _ENDS, _ACCEPTED = map(
     Record._fields.index,
     ("at_ms", "price_e4", "pack_size", "per_piece_e4", "starts_ms", "ends_ms", "accepted_ms"),
@@ -81,6 +84,19 @@ def parse_line(line: bytes) -> Record | Reject:
 
 
 def _read_fields(index: int, given: dict[str, Any]) -> Record | Reject:
+    """Reads the fields as they come; those of a line with a fault again, in the order of which the first one counts."""
+    values = list(TEMPLATES[index])
+    readers = _READERS[index]
+    for json_name, value in given.items():
+        if json_name in readers and value is not None and value != "":
+            place, read = readers[json_name]
+            values[place] = found = read(value)
+            if type(found) is Fault:
+                return _first_fault(index, given)
+    return _complete(index, values) or Record._make(values)
+
+
+def _first_fault(index: int, given: dict[str, Any]) -> Reject:
     values = list(TEMPLATES[index])
     worst: Reject | None = None
     for json_name, place, read, _, _ in FIELDS[index]:
@@ -97,7 +113,8 @@ def _read_fields(index: int, given: dict[str, Any]) -> Record | Reject:
     fault = _complete(index, values)
     if fault is not None and (worst is None or fault.reason < worst.reason):
         worst = fault
-    return Record._make(values) if worst is None else worst
+    assert worst is not None, "a field was at fault"
+    return worst
 
 
 def _complete(index: int, values: list[Any]) -> Reject | None:

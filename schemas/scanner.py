@@ -14,7 +14,7 @@ from numba import njit
 
 from config.provinces import NO_PROVINCE
 from schemas.batches import Batch, Bytes, Rows
-from schemas.codes import murmur2, pack_supplier, partition_of_hash
+from schemas.codes import murmur2_of, pack_supplier, partition_of_hash
 from schemas.columns import (
     ABSENT,
     CEILING,
@@ -143,6 +143,14 @@ def admit(records: Any, partition: int, partitions: int) -> None:
             record.reason = WRONG_PARTITION
 
 
+@njit(cache=True, nogil=True)
+def hash_codes(data: Any, records: Any, which: Any) -> None:
+    """Fills the hash of records, those at the indexes ``which``, from their codes; 0 where there is none."""
+    for index in which:
+        record = records[index]
+        record.hash = murmur2_of(data, record.code_start, record.code_length) if record.code_length > 0 else 0
+
+
 def room_for(size: int) -> int:
     """Returns how long an array must be in which so many bytes are scanned where they are (see ``Batch.room``)."""
     return size + PADDING + size // _ROOM_SHARE + _ROOM_BYTES
@@ -201,11 +209,11 @@ def _with_odd_lines(scanned: Scanned, end: int) -> Scanned:
             _pack_record(target, at, parsed, _Strings(line, start, decoded, end))
             if parsed.policy is not None:
                 scanned.policies[index] = parsed.policy
-    if not decoded:
-        return scanned
-    if end + len(decoded) > data.size:
-        data = np.concatenate([data[:end], np.empty(len(decoded), np.uint8)])
-    data[end : end + len(decoded)] = np.frombuffer(decoded, np.uint8)
+    if decoded:
+        if end + len(decoded) > data.size:
+            data = np.concatenate([data[:end], np.empty(len(decoded), np.uint8)])
+        data[end : end + len(decoded)] = np.frombuffer(decoded, np.uint8)
+    hash_codes(data, rows, odd)
     return Scanned(data, rows, scanned.rejects, scanned.policies)
 
 
@@ -294,7 +302,7 @@ def _pack_record(target: memoryview, at: int, record: Record, strings: _Strings)
         key_start,
         second_start,
         institution_start,
-        murmur2(record.code.encode()) if record.code else 0,
+        0,  # see hash_codes
         _or_absent(number),
         key_length,
         second_length,
