@@ -5,6 +5,7 @@ import contextlib
 import json
 import time
 from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import orjson
@@ -14,14 +15,19 @@ from agents.app import Tasks
 from agents.clients import new_reader
 from config.settings import Settings
 from config.topics import ALERTS, FEEDS
+from market.records import Line
 from market.simulator import Market
+from schemas.codes import partition_of
 
 RATE: Final = 200.0
 """Records a second unless told otherwise."""
 _OPENING_RATE: Final = 8_000.0
 """At least so many a second while the platforms list what they sell."""
-_PAUSE_S: Final = 0.05
-_MAX_IN_FLIGHT: Final = 20_000
+_PAUSE_S: Final = 0.25
+"""Between writes. The embedded broker looks through all batches of a partition at every fetch, so few batches are written."""
+_LINES_PER_MESSAGE: Final = 500
+_MAX_IN_FLIGHT: Final = 64
+"""Messages."""
 _STOP_S: Final = 5.0
 """For what is still in flight when it stops."""
 _NOTE_KEY: Final = "pl:market"
@@ -64,7 +70,9 @@ async def write_history(settings: Settings, seed: int = 1, products: int = 2_000
     producer = _new_producer(settings)
     await producer.start()
     try:
-        sent = [await producer.send(FEEDS.name, line.value, key=line.code.encode()) for line in lines]
+        sent = [
+            await producer.send(FEEDS.name, value, partition=to) for to, value in packed(lines, settings.partitions)
+        ]
         await asyncio.gather(*sent)
     finally:
         await producer.stop()
@@ -89,6 +97,16 @@ def _new_producer(settings: Settings) -> Any:
     )
 
 
+def packed(lines: Sequence[Line], partitions: int) -> Iterator[tuple[int, bytes]]:
+    """Yields messages of up to 500 lines, each with its partition; the lines of a code stay in their order."""
+    by_partition: dict[int, list[bytes]] = {}
+    for line in lines:
+        by_partition.setdefault(partition_of(line.code, partitions), []).append(line.value)
+    for partition, values in by_partition.items():
+        for first in range(0, len(values), _LINES_PER_MESSAGE):
+            yield partition, b"\n".join(values[first : first + _LINES_PER_MESSAGE])
+
+
 async def _write(settings: Settings, market: Market, rate: float) -> None:
     producer = _new_producer(settings)
     await producer.start()
@@ -102,8 +120,8 @@ async def _write(settings: Settings, market: Market, rate: float) -> None:
             last_s = now_s
             lines = market.lines(_now_ms(), int(owed))
             owed -= len(lines)
-            for line in lines:
-                in_flight.append(await producer.send(FEEDS.name, line.value, key=line.code.encode()))
+            for partition, value in packed(lines, settings.partitions):
+                in_flight.append(await producer.send(FEEDS.name, value, partition=partition))
             while in_flight and (in_flight[0].done() or len(in_flight) > _MAX_IN_FLIGHT):
                 await in_flight.popleft()  # raises what the broker refused
             await asyncio.sleep(_PAUSE_S)

@@ -9,8 +9,9 @@ import pytest
 from market.behaviours import BEHAVIOURS
 from market.catalogue import Catalogue, credit_code
 from market.records import Line
+from market.run import packed
 from market.simulator import _SEEN_SOON, Market
-from schemas.codes import is_code
+from schemas.codes import is_code, partition_of
 from schemas.parser import parse_line
 from schemas.records import Reject
 from tests.naive import Message, NaiveMachine
@@ -144,3 +145,14 @@ def test_events_of_others_are_ignored(event: dict[str, Any]) -> None:
     market = Market(4, 5)
     market.observe(event, START_MS)
     assert market.due(START_MS + 10**9) == []
+
+
+def test_lines_are_packed_by_partition_in_their_order() -> None:
+    written = run(1, 60, 20, 200)
+    by_partition: dict[int, list[bytes]] = {}
+    for to, value in packed(written, 4):
+        assert value.count(b"\n") < 500
+        by_partition.setdefault(to, []).extend(value.split(b"\n"))
+    assert sorted(by_partition) == [0, 1, 2, 3]
+    for to, values in by_partition.items():
+        assert values == [line.value for line in written if partition_of(line.code, 4) == to]
