@@ -193,10 +193,7 @@ def exit_code(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
     except KeyboardInterrupt:
         return exits.OK
     except Exception as fault:  # noqa: BLE001  every fault becomes a documented exit code
-        code = exits.code_of(fault)
-        more = {"remedy": remedy} if (remedy := exits.remedy_of(fault)) else {}
-        _log.error("ended by a fault", code=code, fault=repr(fault), exc_info=fault, **more)
-        return code
+        return exits.ended_by(fault)
     return exits.OK
 
 

@@ -88,7 +88,10 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         if not absent:
             record_batches.keep_bytes()
         else:
-            _log.warning("aiokafka is not the one that is known: reading through getmany, slower", missing=absent)
+            _log.warning(
+                "aiokafka is not the one that is known: reading through getmany, slower; install what uv.lock says",
+                reason="unknown_client", missing=absent,
+            )  # fmt: skip
 
     @property
     def _settings(self) -> Settings:

@@ -66,7 +66,10 @@ def never_give_up(producer: Any) -> None:
     if hasattr(accumulator, "_batch_ttl"):
         accumulator._batch_ttl = _NEVER_S  # noqa: SLF001  there is no public way to say it
     else:
-        _log.warning("aiokafka is not the one that is known: a worker ends when a broker was away for long")
+        _log.warning(
+            "aiokafka is not the one that is known: a process ends when a broker was away for long; install what uv.lock says",
+            reason="unknown_client",
+        )
 
 
 async def end_offsets(reader: Any, places: Iterable[Any], within_s: float = END_OFFSETS_S) -> dict[Any, int] | None:

@@ -1,6 +1,10 @@
 """Exit codes of pricelink's processes, and the faults they stand for. A supervisor restarts on all but OK and CONFIG."""
 
-from typing import Final
+from typing import Any, Final
+
+import structlog
+
+_log = structlog.get_logger("exit")
 
 OK: Final = 0
 """Asked to stop, and everything is written and committed."""
@@ -12,6 +16,9 @@ STALLED: Final = 75
 """The watchdog: records wait and none was applied for ``stall_s``, or the process does not respond."""
 CONFIG: Final = 78
 """Settings or topics do not fit; a restart will not help."""
+
+REASONS: Final = {BUG: "bug", INFRASTRUCTURE: "infrastructure", STALLED: "stalled", CONFIG: "config"}
+"""The word for each in the log."""
 
 
 class ConfigFault(RuntimeError):
@@ -43,3 +50,16 @@ def remedy_of(fault: BaseException) -> str:
     if isinstance(fault, denied):
         return "this principal lacks a right in Kafka: `pricelink topics apply --acls` gives each role its own (docs/security.md)"
     return ""
+
+
+def ended_by(fault: BaseException) -> int:
+    """Logs what ended a process; returns its exit code. Where it shows in the traceback alone, that is logged, too."""
+    code = code_of(fault)
+    more: dict[str, Any] = {"remedy": remedy} if (remedy := remedy_of(fault)) else {}
+    if code == BUG:
+        more["exc_info"] = fault
+    _log.error(
+        "ended by a fault; what was not acked is repeated at the next start (exit codes: docs/operations.md)",
+        reason=REASONS[code], fault=fault, exit_code=code, **more,
+    )  # fmt: skip
+    return code

@@ -21,6 +21,7 @@ from agents.record_batches import Chunk
 from agents.sinks import Sinks
 from agents.state_topic import StateStore
 from config.settings import Settings
+from config.topics import FEEDS
 from schemas.batches import Effects, StateRows
 
 _log = structlog.get_logger("feeds")
@@ -146,8 +147,11 @@ class Feeds:
         for owned in restored:
             if owned.position < earliest[owned.number]:
                 # Retention took what the state had not seen. There is nothing to do but to say so.
-                _log.error("feeds start later than the state", partition=owned.number,
-                           state_offset=owned.position, feeds_offset=earliest[owned.number])  # fmt: skip
+                _log.error(
+                    "feeds start later than the state: retention took records that were never applied; give topic feeds no retention",
+                    reason="records_gone", topic=FEEDS.name, partition=owned.number, offset=owned.position,
+                    feeds_offset=earliest[owned.number],
+                )  # fmt: skip
                 owned.position = earliest[owned.number]
         took_s = self._clock() - began
         for owned in restored:
@@ -246,7 +250,10 @@ class Feeds:
                 asyncio.gather(*(self.checkpoint(owned) for owned in going)), self._settings.drain_s
             ))  # fmt: skip
         except TimeoutError:
-            _log.warning("no last checkpoint in time; the next owner repeats", partitions=sorted(partitions))
+            _log.warning(
+                "no last checkpoint in time; the next owner of the partitions repeats what is not in one",
+                reason="checkpoint_late", topic=FEEDS.name, partitions=sorted(partitions),
+            )  # fmt: skip
         self.abandon(partitions)
         return done
 

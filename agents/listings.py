@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition
 
 from agents import logs
 from agents.app import exit_code, stop_on_signals
-from agents.clients import new_reader
+from agents.clients import new_reader, quieten_clients
 from agents.metrics_server import serve
 from agents.read_model import OFFSET_KEY, ReadModel
 from agents.topic_sizes import TopicSizes
@@ -44,6 +44,7 @@ def run(settings: Settings) -> int:
 
 
 async def _run(settings: Settings) -> None:
+    quieten_clients()
     stop = stop_on_signals()
     client = redis.asyncio.from_url(
         settings.redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, decode_responses=False
@@ -106,7 +107,10 @@ class Copier:
         """Notices a Redis that was flushed, and another copier: whoever is further counts."""
         for place in places:
             if await self._stored(place) != self._reached[place]:
-                _log.warning("Redis is not where it was", partition=place.partition)
+                _log.warning(
+                    "Redis is not where it was: flushed, or another process writes; the copy goes on from where Redis is",
+                    reason="redis_moved", topic=place.topic, partition=place.partition, offset=self._reached[place],
+                )  # fmt: skip
                 await self._seek(reader, place)
 
     async def _write(self, place: TopicPartition, pairs: list[tuple[bytes, bytes | None]], after: int) -> None:

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import ThreadingWSGIServer
 
+from agents.logs import WARNINGS
 from agents.probes import Ready, with_probes
 from config.settings import Settings
 
@@ -86,7 +87,7 @@ def serve(settings: Settings, *collectors: Any, ready: Ready = dict) -> int:
     """
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    for collector in (*collectors, LoopDelay(asyncio.get_running_loop())):
+    for collector in (*collectors, WARNINGS, LoopDelay(asyncio.get_running_loop())):
         registry.register(collector)
     try:
         app = with_probes(make_wsgi_app(registry), ready, asyncio.get_running_loop())

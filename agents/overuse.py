@@ -150,7 +150,10 @@ class Overuse:
     async def _ends(self, places: list[Any]) -> dict[Any, int]:
         """Returns where partitions end by now; a log that is written all the time is read to there, too."""
         while (ends := await end_offsets(self._reader, places)) is None:
-            _log.warning("Kafka does not say where a topic ends; asking again", topic=places[0].topic)
+            _log.warning(
+                "Kafka does not say where a topic ends; the inspection list waits, and it is asked again",
+                reason="broker_away", topic=places[0].topic,
+            )  # fmt: skip
         return ends
 
     async def _reached(self, ends: dict[Any, int]) -> bool:
@@ -170,4 +173,7 @@ class Overuse:
             if self._latest is not None:
                 await self._redis.set(LIST_KEY, self._latest)
         except (redis.exceptions.RedisError, OSError, TimeoutError) as fault:
-            _log.warning("no Redis: the page does not see the inspection list", fault=repr(fault))
+            _log.warning(
+                "Redis does not answer: the page does not see the inspection list; it is shown once Redis is back",
+                reason="redis_away", fault=fault,
+            )  # fmt: skip

@@ -14,7 +14,7 @@ import redis
 import structlog
 from aiokafka import errors
 
-from agents.exits import OK, ConfigFault, InfrastructureFault, code_of
+from agents.exits import OK, REASONS, ConfigFault, InfrastructureFault, code_of
 from config.settings import Settings
 
 _ANSWER_S: Final = 5.0
@@ -44,9 +44,15 @@ def check(settings: Settings, *, redis_is_vital: bool = False) -> int:
         except (ConfigFault, InfrastructureFault) as fault:
             if vital:
                 code = code_of(fault)
-                _log.error("not started", code=code, reason=str(fault))
+                _log.error(
+                    "not started: Kafka or Redis does not let this process in; the fault says what to change",
+                    reason=REASONS[code], fault=fault, exit_code=code,
+                )  # fmt: skip
                 return code
-            _log.error("going on without Redis", reason=str(fault))
+            _log.error(
+                "going on without Redis, which does not let this process in; the fault says what to change",
+                reason=REASONS[code_of(fault)], fault=fault,
+            )  # fmt: skip
     return OK
 
 

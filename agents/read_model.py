@@ -114,7 +114,11 @@ class ReadModel:
                 done = await work()
             except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as fault:
                 if attempt == 0:
-                    _log.warning("no Redis; waiting for it", fault=repr(fault))
+                    _log.warning(
+                        "Redis does not answer; waiting for it, what is read stays in Kafka",
+                        reason="redis_away",
+                        fault=fault,
+                    )
                 self.waiting_since_start += 1
                 self.waiting = True
                 await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
@@ -206,7 +210,10 @@ class Follower:
 
     async def _read_again(self, tp: TP, stored: int) -> None:
         offset = max(stored, self._earliest[tp])
-        _log.warning("Redis is not where it was", topic=tp.topic, partition=tp.partition, offset=offset)
+        _log.warning(
+            "Redis is not where it was: flushed, or another process writes; the topic is read again from where Redis is",
+            reason="redis_moved", topic=tp.topic, partition=tp.partition, offset=offset,
+        )  # fmt: skip
         self._reached[tp] = offset
         await self.app.batches.seek_chunks(tp, offset)
 

@@ -117,7 +117,10 @@ class Publisher:
             self._away = False
         except (redis.exceptions.RedisError, OSError, TimeoutError) as fault:
             if not self._away:
-                _log.warning("no Redis: the page does not see new cards", fault=repr(fault))
+                _log.warning(
+                    "Redis does not answer: the page does not see new cards; they are written once it is back",
+                    reason="redis_away", fault=fault,
+                )  # fmt: skip
             self._away = True
 
     async def _show_some(self, dimension: str, keys: list[str]) -> None:

@@ -32,7 +32,10 @@ class KafkaWriter:
         absent = outgoing.missing()
         self._public_only = bool(absent)
         if absent:
-            _log.warning("aiokafka is not the one that is known: writing through its builder, slower", missing=absent)
+            _log.warning(
+                "aiokafka is not the one that is known: writing through its builder, slower; install what uv.lock says",
+                reason="unknown_client", missing=absent,
+            )  # fmt: skip
 
     async def write(self, topic: str, partition: int, parts: Parts) -> int:
         """Writes one batch, filled from ``parts`` until it is full."""

@@ -56,7 +56,10 @@ class KafkaStateStore:
         if not absent:
             record_batches.keep_bytes()
         else:
-            _log.warning("aiokafka is not the one that is known: reading through getmany, slower", missing=absent)
+            _log.warning(
+                "aiokafka is not the one that is known: reading through getmany, slower; install what uv.lock says",
+                reason="unknown_client", missing=absent,
+            )  # fmt: skip
 
     async def write(self, partition: int, rows: StateRows) -> None:
         """Writes the rows, one batch of the partition under way at a time."""

@@ -55,7 +55,10 @@ class Status:
             self._warned = False
         except (redis.exceptions.RedisError, OSError) as fault:
             if not self._warned:
-                _log.warning("no Redis: the page does not see this worker", fault=repr(fault))
+                _log.warning(
+                    "Redis does not answer: the page does not see this worker until it is back; alerts go on",
+                    reason="redis_away", fault=fault,
+                )  # fmt: skip
                 self._warned = True
 
     def now(self) -> dict[str, Any]:

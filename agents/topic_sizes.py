@@ -43,7 +43,10 @@ class TopicSizes:
             except Exception as fault:  # noqa: BLE001  a view: whatever is wrong with it must not end the process
                 self.bytes_of = {}
                 if not self._warned:
-                    _log.warning("the sizes of topics are not known", reason=repr(fault))
+                    _log.warning(
+                        "the sizes of topics are not known: Kafka does not say; asked again twice a minute",
+                        reason="sizes_unknown", fault=fault,
+                    )  # fmt: skip
                     self._warned = True
             self._stopped.wait(EVERY_S)
 

@@ -29,7 +29,10 @@ def end_in_time(within_s: float = DRAIN_S, end: Callable[[int], None] = _end_pro
     """
 
     def late() -> None:
-        _log.critical("did not stop in time", within_s=within_s, code=exits.STALLED)
+        _log.critical(
+            "did not stop in time after it was asked to; it ends at once, and the next start repeats what was not acked",
+            reason="stop_late", within_s=within_s, exit_code=exits.STALLED,
+        )  # fmt: skip
         end(exits.STALLED)
 
     timer = threading.Timer(within_s, late)
@@ -94,6 +97,9 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._stopped.wait(min(_LOOK_S, self._stall_s / 4)):
             if wrong := self.look():
-                _log.critical("stalled", wrong=wrong, stall_s=self._stall_s, code=exits.STALLED)
+                _log.critical(
+                    "stands still; it ends, for its supervisor to start it again: look at the broker's and the host's load",
+                    reason="stalled", wrong=wrong, stall_s=self._stall_s, exit_code=exits.STALLED,
+                )  # fmt: skip
                 self._end(exits.STALLED)
                 return

@@ -1,6 +1,7 @@
 """The command line. Each command imports what it needs when it runs, so that `--help` answers at once."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -190,6 +191,7 @@ def gateway() -> None:
     """Serve HTTP: feeds in, queries, the live stream of alerts, the page."""
     from agents import logs
     from agents.clients import new_producer
+    from agents.exits import ended_by
     from agents.metrics_server import serve
     from agents.watchdog import end_in_time
     from config.settings import settings
@@ -198,22 +200,22 @@ def gateway() -> None:
     logs.set_up(settings(), "gateway")
     try:
         run_gateway(settings(), new_producer, on_stop=end_in_time, serve_metrics=serve)
-    except OSError as error:
-        raise fail(f"cannot listen on {settings().gateway_host}:{settings().gateway_port}: {error.strerror}") from error
+    except Exception as fault:
+        raise typer.Exit(ended_by(fault)) from fault
 
 
 @app.command()
 def notifier() -> None:
     """Send suppliers' events to their webhooks: signed, tried again, in order within a code."""
     from agents import logs
-    from agents.app import stop_on_signals
+    from agents.app import exit_code, stop_on_signals
     from agents.clients import new_producer
     from agents.metrics_server import serve
     from config.settings import settings
     from notifier.process import run as run_notifier
 
     logs.set_up(settings(), "notifier")
-    run_notifier(settings(), new_producer, stop_on_signals, serve)
+    raise typer.Exit(exit_code(partial(run_notifier, settings(), new_producer, stop_on_signals, serve)))
 
 
 @app.command()

@@ -1,12 +1,12 @@
 """Topics ``alerts`` and ``price-changes`` as the gateway reads them: followed from near their ends, and read again."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self
 
 import orjson
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
@@ -28,9 +28,13 @@ _STALLED_S: Final = 10.0
 _FETCH_WAIT_MS: Final = 500
 """How long Kafka holds a fetch that finds nothing; it answers at once when something comes."""
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("events")
 
 BROKER_FAULTS: Final = (KafkaError, OSError, TimeoutError, asyncio.TimeoutError)
+
+
+class TopicMissing(OSError):
+    """There is no such topic; the message says what makes it."""
 
 
 class LogGone(Exception):
@@ -114,12 +118,16 @@ class AlertsTopic:
             try:
                 await self._follow_once()
             except BROKER_FAULTS as error:
-                self._report(str(error) or type(error).__name__)
+                self._report(error)
             await asyncio.sleep(RETRY_S)
 
-    def _report(self, problem: str) -> None:
+    def _report(self, fault: BaseException) -> None:
+        problem = str(fault) or type(fault).__name__
         if problem != self.problem:
-            log.warning("topic %s at %s cannot be read: %s; trying again", self.topic, self.bootstrap, problem)
+            _log.warning(
+                "a topic cannot be read; it is tried again every second",
+                reason="topic_missing" if isinstance(fault, TopicMissing) else "broker_away", fault=fault, topic=self.topic, where=self.bootstrap,
+            )  # fmt: skip
         self.problem = problem
 
     async def _follow_once(self) -> None:
@@ -128,8 +136,7 @@ class AlertsTopic:
         async with reader(self._settings, auto_offset_reset="earliest", fetch_max_wait_ms=wait_ms) as consumer:
             partitions = await self._partitions(consumer)
             if not partitions:
-                self._report(f"there is no topic {self.topic}; `pricelink topics apply` makes it")
-                return
+                raise TopicMissing(f"there is no topic {self.topic}; `pricelink topics apply` makes it")
             consumer.assign(partitions)
             await self._seek(consumer, partitions)
             self.problem = None
@@ -164,7 +171,10 @@ class AlertsTopic:
         end = await asyncio.wait_for(consumer.end_offsets(partitions), CHECK_S)
         known = self._hub.lanes(prices=self.first_lane == PRICE_LANES)
         if known and not await self._goes_on(consumer, known, end):
-            log.warning("topic %s at %s began anew: clients start over", self.topic, self.bootstrap)
+            _log.warning(
+                "a topic is shorter than it was: its broker lost it, and it began anew; clients start over",
+                reason="topic_anew", topic=self.topic, where=self.bootstrap,
+            )  # fmt: skip
             self._hub.begin_anew(known)
             known = {}
         if not known:

@@ -2,13 +2,13 @@
 
 import asyncio
 import hashlib
-import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
+import structlog
 from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import MutableHeaders
@@ -38,23 +38,34 @@ CONTENT_POLICY: Final = (
 DEFAULT_BANDS: Final = {"blue": 0, "yellow": 500, "red": 2000}
 """Of a policy that leaves them out (SPEC §3)."""
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("gateway")
 
 
-def create_app(settings: Settings, sources: Sources, *, connected: bool = True) -> FastAPI:
-    """Makes the app of these parts. ``connected``: whether to keep them going."""
+def create_app(
+    settings: Settings,
+    sources: Sources,
+    *,
+    connected: bool = True,
+    on_fault: Callable[[BaseException], object] = lambda _fault: None,
+) -> FastAPI:
+    """Makes the app of these parts. ``connected``: whether to keep them going; ``on_fault``: told what ended one of them."""
+
+    def ended(running: asyncio.Task[None]) -> None:
+        if not running.cancelled() and (fault := running.exception()):
+            on_fault(fault)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         running = asyncio.create_task(sources.run()) if connected else None
+        if running:
+            running.add_done_callback(ended)
         try:
             yield
         finally:
             sources.hub.clients.close()
             if running:
                 running.cancel()
-                with suppress(asyncio.CancelledError):
-                    await running
+                await asyncio.wait([running])
 
     app = FastAPI(title="pricelink", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.sources = sources
@@ -107,7 +118,10 @@ def known_policy(path: Path) -> dict[str, Any] | None:
         default = DEFAULT_BANDS | _given(policy.get("default"))
         provinces = {code: default | _given(rules) for code, rules in (policy.get("provinces") or {}).items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        log.warning("the page shows no band thresholds: policy %s cannot be read: %s", path, error)
+        _log.warning(
+            "the policy file cannot be read: the page explains bands without their thresholds; look at PRICELINK_POLICY_FILE",
+            reason="policy_unreadable", fault=error, where=str(path),
+        )  # fmt: skip
         return None
     return {"version": hashlib.sha256(canonical).hexdigest()[:16], "bands": default, "provinces": provinces}
 

@@ -6,11 +6,12 @@ times a second: no task, timer or rendering of its own.
 """
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
+
+import structlog
 
 from gateway.filters import Filter
 
@@ -28,7 +29,7 @@ SEND_S: Final = 20.0
 PING: Final = b": ping\n\n"
 
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("audience")
 
 
 class Entry(NamedTuple):
@@ -207,7 +208,7 @@ class Audience:
         for client in self:
             quiet_s = now_s - client.since_s
             if client.sending and quiet_s > SEND_S:
-                log.info("a client took nothing for %s s and was cut; it can resume", SEND_S)
+                _log.info("a client took nothing and was cut; it can resume", within_s=SEND_S)
                 client.sending.cancel()
             elif not client.sending and quiet_s > PING_S:
                 client.notify("ping", PING)

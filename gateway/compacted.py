@@ -1,18 +1,18 @@
 """A small compacted topic that a process reads whole and follows: API keys, webhook endpoints, how far they are."""
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from typing import Any, Final
 
+import structlog
 from aiokafka import TopicPartition
 
 from config.settings import Settings
-from gateway.alerts_topic import BROKER_FAULTS, reader
+from gateway.alerts_topic import BROKER_FAULTS, TopicMissing, reader
 
 _RETRY_S: Final = 1.0
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("compacted")
 
 
 class Compacted:
@@ -37,9 +37,13 @@ class Compacted:
             try:
                 await self._read()
             except BROKER_FAULTS as error:
-                if self.problem is None or not self.loaded:
-                    log.warning("topic %s cannot be read: %s", self._topic, str(error) or type(error).__name__)
-                self.problem = str(error) or type(error).__name__
+                problem = str(error) or type(error).__name__
+                if problem != self.problem:
+                    _log.warning(
+                        "a topic cannot be read; it is tried again, and what was read of it holds meanwhile",
+                        reason="topic_missing" if isinstance(error, TopicMissing) else "broker_away", fault=error, topic=self._topic,
+                    )  # fmt: skip
+                self.problem = problem
             await asyncio.sleep(_RETRY_S)
 
     async def _read(self) -> None:
@@ -54,7 +58,7 @@ class Compacted:
                         self.take(record.key or b"", record.value)
                 if not self.loaded and await _at_end(consumer, places):
                     self.loaded = True
-                    log.info("topic %s is read", self._topic)
+                    _log.info("the topic is read", topic=self._topic)
                 if self.loaded:
                     self.problem = None
 
@@ -62,7 +66,7 @@ class Compacted:
         cluster = await consumer._client.fetch_all_metadata()  # noqa: SLF001  public calls would create the topic
         found: Iterable[int] | None = cluster.partitions_for_topic(self._topic)
         if not found:
-            raise OSError(f"there is no topic {self._topic}: `pricelink topics apply`")
+            raise TopicMissing(f"there is no topic {self._topic}: `pricelink topics apply`")
         return [TopicPartition(self._topic, number) for number in sorted(found)]
 
 

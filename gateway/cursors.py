@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from config.topics import ALERTS, PRICE_CHANGES
+
 MAX_CURSOR_LENGTH: Final = 65_536
 PRICE_LANES: Final = 1_000_000
 """A lane is a partition of a topic as one number: those of ``price-changes`` begin here, those of ``alerts`` at 0."""
@@ -23,6 +25,11 @@ def format_cursor(positions: Mapping[int, int]) -> str:
         f"p{lane - PRICE_LANES}:{offset}" if lane >= PRICE_LANES else f"{lane}:{offset}"
         for lane, offset in sorted(positions.items())
     )
+
+
+def place_of(lane: int) -> tuple[str, int]:
+    """Returns a lane's topic and partition."""
+    return (PRICE_CHANGES.name, lane - PRICE_LANES) if lane >= PRICE_LANES else (ALERTS.name, lane)
 
 
 def alerts_only(positions: Mapping[int, int]) -> dict[int, int]:

@@ -6,7 +6,6 @@ says so.
 """
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import structlog
 from aiokafka.errors import KafkaError
 
 from config.settings import Settings
@@ -30,7 +30,7 @@ _STOP_S: Final = 3.0
 Header = tuple[str, bytes]
 NewProducer = Callable[[Settings], Any]
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("feed-log")
 
 
 class BrokerAway(Exception):
@@ -315,7 +315,7 @@ class FeedLog:
         self._broken.clear()
         self._here.set()
         self.problem = None
-        log.info("feeds can be written: %d partitions", self.partitions)
+        _log.info("feeds can be written", partitions=self.partitions)
 
     async def _disconnect(self) -> None:
         producer, self._producer = self._producer, None

@@ -1,11 +1,11 @@
 """Who lists the code of a change of the lowest price: asked of the saved rows as the change is read."""
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import Final
 
 import orjson
+import structlog
 
 from gateway.alerts_topic import Messages
 from gateway.hub import NOBODY
@@ -16,7 +16,7 @@ NEW_CODE_S: Final = 3.0
 """A code's first change waits so long for its first saved row: checkpoints come every second or so."""
 _RETRY_S: Final = 0.25
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("listers")
 
 
 class Listers:
@@ -44,7 +44,10 @@ class Listers:
                 return await self._read_model.listers(codes)
             except REDIS_FAULTS as error:
                 if not said:
-                    log.warning("changes of prices wait for Redis: %s", str(error) or type(error).__name__)
+                    _log.warning(
+                        "Redis does not answer: changes of lowest prices wait, as who lists their codes is asked there",
+                        reason="redis_away", fault=error,
+                    )  # fmt: skip
                 said = True
                 await asyncio.sleep(1.0)
 

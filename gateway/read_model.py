@@ -1,6 +1,5 @@
 """The read model in Redis as the gateway asks it: open alerts, their histories, counts, workers."""
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
+import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -29,7 +29,7 @@ WORKERS_SOUGHT_EVERY_S: Final = 10.0
 """Finding workers walks over Redis's keys: seldom. A known worker's figures are read every time."""
 NO_WORKER_SOUGHT_EVERY_S: Final = 2.0
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("read-model")
 
 Cell = tuple[str, str, str]
 """kind, province code, band."""
@@ -226,7 +226,10 @@ def _object(value: bytes) -> dict[str, Any] | None:
     try:
         found = orjson.loads(value)
     except orjson.JSONDecodeError:
-        log.warning("the read model holds what is not JSON: %r", value[:100])
+        _log.warning(
+            "the read model holds what is not JSON; it is left out: `pricelink read-model --rebuild` makes it anew",
+            reason="redis_unreadable", begins=repr(value[:100]),
+        )  # fmt: skip
         return None
     return found if isinstance(found, dict) else None
 

@@ -9,18 +9,19 @@ from functools import partial
 from types import FrameType
 from typing import Any, Final
 
+import structlog
 import uvicorn
 
 from config.settings import Settings
 from gateway.app import create_app
 from gateway.feed_log import NewProducer
 from gateway.metrics import GatewayMetrics
-from gateway.sources import Sources
+from gateway.sources import Sources, end
 
 DRAIN_S: Final = 3
 """SIGTERM: answers under way may take so long; live streams are closed at once."""
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("gateway")
 ServeMetrics = Callable[..., object]
 
 
@@ -46,7 +47,7 @@ class _Server(uvicorn.Server):
         try:
             await super().serve(sockets)
         finally:
-            beside.cancel()
+            await end([beside])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         # Not uvicorn's own: that one ends the process by the signal once all is closed, as if it had been killed.
@@ -70,7 +71,7 @@ def run(
     ``on_listening``: told the page's address once the port is bound. ``on_stop``: called when it is asked to stop.
     ``serve_metrics``: serves a Prometheus collector, and whether the gateway is ready; called in the event loop.
 
-    Raises OSError when the address cannot be bound.
+    Raises OSError when the address cannot be bound, and the first fault of what goes on beside the requests.
     """
     # It repeats itself many times a second while a broker is away; gateway.alerts_topic says it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -81,8 +82,14 @@ def run(
         serve_metrics(settings, measured, ready=partial(_ready, sources))
         return measured.holds.keep()
 
+    faults: list[BaseException] = []
+
+    def give_up(fault: BaseException) -> None:
+        faults.append(fault)
+        server.should_exit = True
+
     config = uvicorn.Config(
-        create_app(settings, sources),
+        create_app(settings, sources, on_fault=give_up),
         host=settings.gateway_host,
         port=settings.gateway_port,
         log_config=None,
@@ -92,18 +99,26 @@ def run(
         ssl_certfile=settings.gateway_cert_file,
         ssl_keyfile=settings.gateway_key_file,
     )
-    bound = socket.create_server(
-        (settings.gateway_host, settings.gateway_port),
-        family=socket.AF_INET6 if ":" in settings.gateway_host else socket.AF_INET,
-        backlog=2_048,
-    )
+    bound = _bind(settings)
     host = f"[{settings.gateway_host}]" if ":" in settings.gateway_host else settings.gateway_host
     scheme = "http" if settings.gateway_cert_file is None else "https"
     address = f"{scheme}://{host}:{bound.getsockname()[1]}/"
-    log.info("the page is at %s", address)
+    _log.info("the page is there", url=address)
     if on_listening:
         on_listening(address)
-    _Server(config, measure, sources.hub.clients.close, on_stop).run([bound])
+    server = _Server(config, measure, sources.hub.clients.close, on_stop)
+    server.run([bound])
+    if faults:
+        raise faults[0]
+
+
+def _bind(settings: Settings) -> socket.socket:
+    host, port = settings.gateway_host, settings.gateway_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2_048)
+    except OSError as fault:
+        raise OSError(fault.errno, f"cannot listen on {host}:{port}: {fault.strerror}") from fault
 
 
 def _ready(sources: Sources) -> dict[str, bool]:

@@ -1,7 +1,7 @@
 """What the gateway's routes read from: the live stream, the read model, the log. Made once, in ``gateway.app``."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -24,6 +24,8 @@ from gateway.summary import Summary
 
 KEYS_CHECKED_EVERY_S: Final = 5.0
 """A stream outlives its key by no more."""
+CANCEL_AGAIN_S: Final = 4.0
+"""A task that still runs so long after it was cancelled is cancelled again; one that closes its consumer takes less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Sources:
                     client.close()
 
     async def run(self) -> None:
-        """Keeps the stream and the counters going, until cancelled."""
+        """Keeps the stream and the counters going, until cancelled; raises the first fault of any of them."""
         parts = (
             self.topic.follow(),
             self.prices.follow(),
@@ -86,15 +88,20 @@ class Sources:
         try:
             await asyncio.gather(*tasks)
         finally:
-            for task in tasks:
-                task.cancel()
-            for task in tasks:
-                with suppress(asyncio.CancelledError):
-                    await task
+            await end(tasks)
             self.hub.clients.close()
             self.intake.close()
             await self.keys.note()
             await self.read_model.close()
+
+
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancels tasks until all have ended: redis-py may swallow a cancellation while it connects."""
+    running = {task for task in tasks if not task.done()}
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
 
 
 def sources_of(request: Request) -> Sources:

@@ -1,13 +1,13 @@
 """``GET /events``: the live stream of alert events, resumable by cursor."""
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from functools import partial
 from typing import Annotated, Any, Final
 
 import orjson
+import structlog
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -27,7 +27,7 @@ CLIENTS: Final = 2_000
 """Streams that one gateway holds at once."""
 RETRY_MS: Final = 1_000
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("stream")
 router = APIRouter()
 
 Words = Annotated[list[str], Query()]
@@ -175,7 +175,7 @@ async def past(
                 async for entry in sources.prices.read_again(reached, client.start, client.wanted):
                     yield entry.frame
         except (LogGone, *BROKER_FAULTS) as fault:
-            log.info("a client could not resume from %s: %s", format_cursor(cursor), fault)
+            _log.info("a client could not resume and starts over", cursor=format_cursor(cursor), fault=fault)
         else:
             return
     yield frame_of("reset", b'{"why":"cursor_not_in_log"}')

@@ -1,13 +1,13 @@
 """The counters of the page: put together once a second, for all clients at once."""
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
+import structlog
 
 from config.provinces import PROVINCE_CODES
 from gateway.alerts_topic import AlertsTopic
@@ -22,7 +22,7 @@ ANSWER_S: Final = 3.0
 RATE_OVER_S: Final = 10
 """Events per second are those of so many last seconds."""
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("summary")
 
 
 class Summary:
@@ -56,7 +56,10 @@ class Summary:
                 self._figures = await self._read_model.figures(sorted(self._hub.lanes(prices=False)))
         except REDIS_FAULTS as error:
             if self.problem is None:
-                log.warning("Redis at %s does not answer: %s; trying again", without_password(self._redis_url), error)
+                _log.warning(
+                    "Redis does not answer: the page shows old counters; it is asked again every second",
+                    reason="redis_away", fault=error, where=without_password(self._redis_url),
+                )  # fmt: skip
             self.problem = str(error) or type(error).__name__
         else:
             self.problem = None

@@ -1,15 +1,17 @@
 """One endpoint's courier: reads the logs for it, sends, tries again, keeps the order within a code."""
 
 import asyncio
-import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+import structlog
+
 from gateway.alerts_topic import BROKER_FAULTS
 from gateway.audience import Entry
+from gateway.cursors import place_of
 from gateway.endpoints import Endpoint
 from gateway.hub import Tap
 from notifier.journal import Journal
@@ -26,7 +28,7 @@ _BROKER_PAUSE_S: Final = 1.0
 _AWAY_MS: Final = 2_000
 """An event that cannot be read again, because the broker is away, waits so long."""
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("courier")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +91,18 @@ class Courier:
     # reading
 
     async def _read(self) -> None:
+        away = False
         while True:
             try:
                 await self._read_on()
+                away = False
             except BROKER_FAULTS as error:
-                log.warning("endpoint %s waits for the broker: %s", self.endpoint.id, error)
+                if not away:
+                    _log.warning(
+                        "an endpoint's events cannot be read: Kafka does not answer; they wait in the log",
+                        reason="broker_away", fault=error, endpoint=self.endpoint.id,
+                    )  # fmt: skip
+                away = True
                 await asyncio.sleep(_BROKER_PAUSE_S)
 
     async def _read_on(self) -> None:
@@ -216,10 +225,14 @@ class Courier:
         self._under_way.pop(task, None)
         self._changed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("endpoint %s: an attempt failed in a way it should not", self.endpoint.id, exc_info=error)
+            _log.error(
+                "an attempt to send to an endpoint failed in a way it should not: please report it; it is made again",
+                reason="bug", fault=error, exc_info=error, endpoint=self.endpoint.id,
+            )  # fmt: skip
 
     async def _attempt(self, delivery: Delivery) -> None:
         place = (delivery.lane, delivery.offset)
+        topic, partition = place_of(delivery.lane)
         try:
             value = self._values.get(place) or await self._around.source.value(*place)
             if value is None:
@@ -227,7 +240,11 @@ class Courier:
                 return
             delivery.event_id, body = cloud_event(value)
         except (LookupError, ValueError) as error:
-            log.warning("endpoint %s: event %s cannot be sent: %s", self.endpoint.id, delivery.event_id, error)
+            _log.warning(
+                "an event cannot be sent to an endpoint and is given up: the log no longer has it, or it is none",
+                reason="event_gone", fault=error, endpoint=self.endpoint.id, event_id=delivery.event_id,
+                topic=topic, partition=partition, offset=delivery.offset,
+            )  # fmt: skip
             self._settle(delivery)
             return
         self._values[place] = value
@@ -258,7 +275,10 @@ class Courier:
             why = why_disabled(outcome, progress.failing_since_ms, now_ms())
             if why is not None and self.is_on:
                 progress.disabled, progress.disabled_number = why, self.endpoint.enabled_number
-                log.warning("endpoint %s of %s is disabled: %s", self.endpoint.id, self.endpoint.supplier, why)
+                _log.warning(
+                    "an endpoint is disabled: its events wait in the log until its owner enables it again",
+                    reason="endpoint_disabled", code=why, endpoint=self.endpoint.id, supplier=self.endpoint.supplier,
+                )  # fmt: skip
         self.dirty = True
         self._around.journal.note(self.endpoint.id, delivery, outcome, began_ms, next_ms, len(DELAYS_S))
 

@@ -10,7 +10,7 @@ from config.settings import Settings
 from config.topics import ALERTS, PRICE_CHANGES
 from gateway.alerts_topic import CHECK_S, AlertsTopic, reader
 from gateway.audience import Entry
-from gateway.cursors import PRICE_LANES, alerts_only
+from gateway.cursors import PRICE_LANES, place_of
 from gateway.evidence import Evidence, Position
 from gateway.filters import Filter
 from gateway.hub import Hub
@@ -25,8 +25,8 @@ class LogSource:
         self._alerts = alerts
         self._prices = prices
         self._again = {
-            False: Evidence(settings, ALERTS.name),
-            True: Evidence(settings, PRICE_CHANGES.name),
+            ALERTS.name: Evidence(settings, ALERTS.name),
+            PRICE_CHANGES.name: Evidence(settings, PRICE_CHANGES.name),
         }
 
     @property
@@ -83,9 +83,8 @@ class LogSource:
 
     async def value(self, lane: int, offset: int) -> bytes | None:
         """Returns an event's bytes; None: the broker is away. Raises LookupError where the log no longer has it."""
-        prices = lane not in alerts_only({lane: 0})
-        position = Position(lane - (PRICE_LANES if prices else 0), offset, 0)
-        (line,) = await self._again[prices].lines([position])
+        topic, partition = place_of(lane)
+        (line,) = await self._again[topic].lines([Position(partition, offset, 0)])
         if line.problem in {"gone", "no_such_line"}:
             raise LookupError(line.problem)
         return None if line.text is None else line.text.encode()

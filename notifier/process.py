@@ -9,14 +9,17 @@ from contextlib import suppress
 from typing import Any, Final
 
 import orjson
+import structlog
 from redis.asyncio import Redis
 
 from config.settings import Settings
+from config.topics import DELIVERIES
 from gateway.alerts_topic import BROKER_FAULTS, AlertsTopic
 from gateway.endpoints import EndpointBook
 from gateway.hub import Hub
 from gateway.listers import Listers
 from gateway.read_model import ReadModel
+from gateway.sources import end
 from notifier.courier import Courier, Surroundings
 from notifier.guard import networks_of
 from notifier.journal import Journal
@@ -33,26 +36,20 @@ _NAMES_AT_ONCE: Final = 64
 """Host names looked up at once: one that its server does not answer must not hold up the others."""
 _STOP_S: Final = 5.0
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("notifier")
 NewProducer = Callable[[Settings], Any]
 ServeMetrics = Callable[..., object]
 
 
-def run(
+async def run(
     settings: Settings, new_producer: NewProducer, stopping: Callable[[], asyncio.Event], serve_metrics: ServeMetrics
 ) -> None:
-    """Sends until the event that ``stopping`` returns, in the process's loop, is set.
+    """Sends until the event that ``stopping`` returns is set. Raises one of BROKER_FAULTS at its start, and OSError.
 
-    ``serve_metrics``: serves a Prometheus collector; called in the loop, too.
+    ``serve_metrics``: serves a Prometheus collector.
     """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # gateway.alerts_topic says once what it says often
-    asyncio.run(_run(settings, new_producer, stopping, serve_metrics))
-
-
-async def _run(
-    settings: Settings, new_producer: NewProducer, stopping_on: Callable[[], asyncio.Event], serve_metrics: ServeMetrics
-) -> None:
-    stop = stopping_on()
+    stop = stopping()
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_NAMES_AT_ONCE, "names"))
     redis = Redis.from_url(settings.redis_url, socket_timeout=3.0, socket_connect_timeout=1.0)
@@ -99,9 +96,9 @@ class Notifier:
 
     async def run(self) -> None:
         """Works until cancelled; what changed is written before it ends. Raises one of BROKER_FAULTS at its start."""
+        await self.progress.start()
         sender = Sender(networks_of(self._settings.webhooks_allowed_networks))
         around = Surroundings(self._source, sender, self._journal, random.random, self.attempts)
-        await self.progress.start()
         parts = (self._alerts.follow(), self._prices.follow(), self.book.follow(), self._write_journal())
         tasks = [asyncio.create_task(part) for part in parts]
         try:
@@ -115,9 +112,7 @@ class Notifier:
                     self._appoint(around)
                 await asyncio.sleep(LOOK_S)
         finally:
-            for task in (*self._running.values(), *tasks):
-                task.cancel()
-            await asyncio.gather(*self._running.values(), *tasks, return_exceptions=True)
+            await end([*self._running.values(), *tasks])
             await self._write_changed()
             await self._journal.write()
             await sender.close()
@@ -162,7 +157,10 @@ class Notifier:
         try:
             await self.progress.write([*states, *((endpoint_id, None) for endpoint_id in gone)])
         except BROKER_FAULTS as error:
-            log.warning("how far endpoints are could not be written: %s; trying again", error)
+            _log.warning(
+                "how far endpoints are could not be written; it is tried again, and a restart would send the last events again",
+                reason="broker_away", fault=error, topic=DELIVERIES.name,
+            )  # fmt: skip
             self._gone += gone
             for _, courier in changed:
                 courier.dirty = True

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from agents.exits import REASONS
+from agents.logs import LIBRARY
+
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = {
@@ -159,6 +162,71 @@ def test_every_client_of_kafka_has_the_security_of_the_settings() -> None:
                 if not any(each.endswith(".security") for each in spread) and name_of(path) != OWN_BROKER:
                     wrong.append(f"{name_of(path)}:{node.lineno} {ast.unparse(node.func)} without **settings.security")
     assert made > 5
+    assert not wrong
+
+
+WARNS = {"warning", "error", "critical", "exception"}
+LOGGERS = {"log", "_log", "logger", "_logger"}
+REASON = re.compile(r"[a-z]+(_[a-z]+)*")
+
+
+def warnings() -> Iterator[tuple[str, ast.Call]]:
+    """Every call that logs a warning or worse, and where it is."""
+    for path in modules(*LAYERS):
+        for node in ast.walk(tree_of(path)):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in WARNS
+                and ast.unparse(node.func.value).split(".")[-1] in LOGGERS
+            ):
+                yield f"{name_of(path)}:{node.lineno}", node
+
+
+def test_every_warning_is_a_sentence_with_a_reason_that_the_docs_explain() -> None:
+    """And its words are always the same: what differs stands beside them by name, so that machines can sort it."""
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    explained = set(
+        re.findall(r"^\| `(\w+)` \|", text.partition("| reason | what it is |")[2].partition("\n\n")[0], re.MULTILINE)
+    )
+    said, wrong = set(), []
+    for where, call in warnings():
+        sentence = call.args[0] if call.args else None
+        if not (isinstance(sentence, ast.Constant) and isinstance(sentence.value, str) and " " in sentence.value):
+            wrong.append(f"{where}: no sentence that is always the same")
+        given = next((each.value for each in call.keywords if each.arg == "reason"), None)
+        reasons = reasons_of(given)
+        said |= reasons
+        if not reasons:
+            wrong.append(f"{where}: no reason")
+        wrong += [f"{where}: {each} is no word of the list" for each in reasons if each not in explained]
+    assert len(said) > 10
+    assert not wrong
+    assert all(map(REASON.fullmatch, said))
+    assert explained - said == {LIBRARY}, "explained, and never said"
+
+
+def reasons_of(given: ast.expr | None) -> set[str]:
+    """What a warning's ``reason`` may be: a word, one of two, a constant of agents.logs, or that of an exit code."""
+    if isinstance(given, ast.Constant):
+        return {str(given.value)}
+    if isinstance(given, ast.IfExp):
+        return reasons_of(given.body) | reasons_of(given.orelse)
+    if isinstance(given, ast.Subscript) and ast.unparse(given.value).split(".")[-1] == "REASONS":
+        return set(REASONS.values())
+    return set()
+
+
+def test_there_is_one_way_to_log() -> None:
+    wrong = [
+        f"{name_of(path)}:{node.lineno} {ast.unparse(node)[:60]}"
+        for path in modules(*LAYERS)
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        and node.value is not None
+        and ast.unparse(node.value).startswith("logging.getLogger(")
+        and name_of(path) != "agents/logs.py"
+    ]
     assert not wrong
 
 

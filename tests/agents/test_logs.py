@@ -1,11 +1,14 @@
-"""What client libraries repeat is written once in a while, with a count; what we say is written always."""
+"""What a line of the log has, in JSON; what is said again and again is written once in a while, with a count."""
 
 import io
 import json
 import logging
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import structlog
 
 from agents import logs
 from agents.logs import REPEAT_S, Repeats
@@ -47,6 +50,28 @@ def test_another_line_is_another_line() -> None:
 def test_ours_are_never_left_out() -> None:
     repeats = Repeats(Time())
     assert all(repeats.filter(record("worker", "assigned")) for _ in range(5))
+    assert all(repeats.filter(ours("redis_moved", "alerts")) for _ in range(5))
+
+
+def ours(reason: str, topic: str) -> logging.LogRecord:
+    line = record("read-model", "")
+    line.msg = {"event": "passed over", "reason": reason, "topic": topic}  # as structlog does
+    return line
+
+
+def test_unreadable_messages_of_a_topic_are_said_once_in_a_while_however_many_there_are() -> None:
+    time = Time()
+    repeats = Repeats(time)
+    shown: list[Any] = []
+    for number in range(1_001):
+        time.now = number * REPEAT_S / 1_000
+        for topic in ("alerts", "price-changes"):
+            line = ours("unreadable", topic)
+            if repeats.filter(line):
+                shown.append(line.msg)
+    assert [(each["topic"], each.get("left_out")) for each in shown] == [
+        ("alerts", None), ("price-changes", None), ("alerts", 999), ("price-changes", 999),
+    ]  # fmt: skip
 
 
 def test_what_is_remembered_is_bounded() -> None:
@@ -66,6 +91,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     yield target
     root.handlers[:] = before
     root.setLevel(level)
+    structlog.reset_defaults()
 
 
 def test_a_process_writes_them_so(written: io.StringIO) -> None:
@@ -74,3 +100,61 @@ def test_a_process_writes_them_so(written: io.StringIO) -> None:
     lines = [json.loads(line) for line in written.getvalue().splitlines()]
     assert [line["event"] for line in lines] == ["Unable to connect to node 1"]
     assert lines[0]["process"] == "test"
+
+
+def lines_of(written: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in written.getvalue().splitlines()]
+
+
+def test_a_warning_says_where_what_and_why(written: io.StringIO) -> None:
+    log = structlog.get_logger("logs-of-tests")
+    log.warning(
+        "passed over", reason="unreadable", fault=ValueError("no revision"), topic="alerts", partition=3, offset=7
+    )
+    log.warning("dear", reason="held", code="C0910", topic="feeds", partition=0, offset=9, line=2)
+    log.error("ended", reason="infrastructure", fault=OSError(), exit_code=74)
+    log.warning("Redis does not answer", reason="redis_away")
+    assert [(each["position"], each["code"], each["reason"], each.get("fault")) for each in lines_of(written)] == [
+        ({"topic": "alerts", "partition": 3, "offset": 7}, "ValueError", "unreadable", "no revision"),
+        ({"topic": "feeds", "partition": 0, "offset": 9, "line": 2}, "C0910", "held", None),
+        (None, "OSError", "infrastructure", "OSError"),
+        (None, "redis_away", "redis_away", None),
+    ]
+    assert {(each["process"], each["logger"]) for each in lines_of(written)} == {("test", "logs-of-tests")}
+
+
+def test_a_line_of_another_thread_says_whose_it_is_too(written: io.StringIO) -> None:
+    log = structlog.get_logger("logs-of-tests-in-threads")
+    thread = threading.Thread(target=lambda: log.critical("stands still", reason="stalled"))
+    thread.start()
+    thread.join()
+    assert [each["process"] for each in lines_of(written)] == ["test"]
+
+
+def test_a_library_s_warning_has_them_too(written: io.StringIO) -> None:
+    try:
+        raise TimeoutError
+    except TimeoutError:
+        logging.getLogger("aiokafka").exception("oh")
+    logging.getLogger("uvicorn.error").warning("no request")
+    assert [(each["position"], each["code"], each["reason"]) for each in lines_of(written)] == [
+        (None, "TimeoutError", "library"), (None, "library", "library"),
+    ]  # fmt: skip
+
+
+def test_what_informs_needs_no_reason(written: io.StringIO) -> None:
+    structlog.get_logger("logs-of-tests-of-info").info("the topic is read", topic="alerts")
+    (line,) = lines_of(written)
+    assert line["position"] == {"topic": "alerts"}
+    assert not {"reason", "code"} & line.keys()
+
+
+def test_warnings_are_counted_even_where_they_are_not_written(written: io.StringIO) -> None:
+    logs.set_up(Settings(log_format="json", log_level="error"), "test")
+    before = logs.WARNINGS.counts["unreadable", "silence"]
+    for _ in range(3):
+        structlog.get_logger("logs-of-tests-of-counts").warning("passed over", reason="unreadable", topic="silence")
+    assert logs.WARNINGS.counts["unreadable", "silence"] == before + 3
+    assert not written.getvalue()
+    samples = {tuple(each.labels.values()): each.value for family in logs.WARNINGS.collect() for each in family.samples}
+    assert samples["unreadable", "silence"] == before + 3
