@@ -35,7 +35,7 @@ CONSOLE_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 """What routes of the page may answer beside 200."""
 
 
-def key_of(request: Request, credentials: Credentials) -> Key:
+async def key_of(request: Request, credentials: Credentials) -> Key:
     """Returns the live key of a request; raises Problem: 401 for none, 503 while the keys are not known."""
     if credentials is None or not credentials.credentials:
         raise Problem(401, "no_key", "this address needs an API key", request.url.path, _REMEDY, _CHALLENGE)
@@ -74,7 +74,7 @@ def require_province(key: Key, province: str, where: str) -> int:
     return PROVINCE_INDEX[province]
 
 
-def console(request: Request) -> None:
+async def console(request: Request) -> None:
     """Lets the page's reader in: from this host itself without a key, else an operator's, also as a Basic password."""
     settings = sources_of(request).settings
     if settings.console_open or _is_loopback(request):

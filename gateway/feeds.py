@@ -126,14 +126,18 @@ async def records(request: Request, province: str, key: Caller, once: OnceKey = 
         return await _write(body, lines, sender, intake, _origin(province, key))
 
     with intake.admit(key, where):
-        return await answer_once(request, key, once, write)
+        return await answer_once(request, key, once, Body(request, most), write)
 
 
 class Body:
-    """A request's body as it comes, with its fingerprint. Raises Problem: 408 when it stops coming."""
+    """A request's body as it comes, with its fingerprint. Raises Problem: 408 when it stops coming, 413 when it does not end.
 
-    def __init__(self, request: Request) -> None:
+    ``most_bytes``: as sent. What unpacks to nothing has a bound by this alone.
+    """
+
+    def __init__(self, request: Request, most_bytes: int) -> None:
         self._stream = request.stream().__aiter__()
+        self._most_bytes = self._left = most_bytes
         self.where = request.url.path
         self._hash = hashlib.blake2b(digest_size=16)
         self._until_s = asyncio.get_running_loop().time() + WHOLE_S
@@ -150,6 +154,9 @@ class Body:
                 raise Problem(408, "no_body", "the body did not come", self.where, remedy) from None
             if chunk is None:
                 return
+            self._left -= len(chunk)
+            if self._left < 0:
+                raise too_large(f"more than {self._most_bytes:,} bytes", self._most_bytes, self.where)
             if chunk:
                 self._hash.update(chunk)
                 yield chunk
@@ -164,9 +171,8 @@ class Body:
 Write = Callable[[Body], Awaitable[tuple[int, dict[str, Any]]]]
 
 
-async def answer_once(request: Request, key: Key, once: str | None, write: Write) -> JSONResponse:
+async def answer_once(request: Request, key: Key, once: str | None, body: Body, write: Write) -> JSONResponse:
     """Answers with what ``write`` returns, or with what an earlier request of the same Idempotency-Key was answered."""
-    body = Body(request)
     if once is None:
         status, shown = await write(body)
         return JSONResponse(shown, status)
@@ -299,5 +305,10 @@ def refuse_large(request: Request, most_bytes: int, where: str) -> None:
     """Raises Problem 413 for a body that says itself that it is over the bound."""
     length = request.headers.get("content-length", "0")
     if length.isdigit() and int(length[:18]) > most_bytes:
-        remedy = f"Send at most {most_bytes:,} bytes at once; the rest in another request."
-        raise Problem(413, "too_large", f"{length[:18]} bytes are over the bound", where, remedy)
+        raise too_large(f"{length[:18]} bytes", most_bytes, where)
+
+
+def too_large(what: str, most_bytes: int, where: str) -> Problem:
+    """The body is over its bound."""
+    remedy = f"Send at most {most_bytes:,} bytes at once; the rest in another request."
+    return Problem(413, "too_large", f"{what} are over the bound", where, remedy)

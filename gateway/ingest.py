@@ -4,9 +4,9 @@ import asyncio
 import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -15,8 +15,10 @@ from config.settings import Settings
 from gateway.feed_log import BrokerAway, FeedLog, Header, Receipt
 from gateway.keys import CATALOGUE_WRITE, POLICY_WRITE, Key
 from gateway.problems import Problem
+from gateway.workbooks import Workbooks
 from schemas.columns import ITEM, POLICY, RECORD_TYPES, TICK
 from schemas.packets import Checked, Rejected, Sender, check_lines, types_mask
+from schemas.parser import MAX_LINE_BYTES
 
 ITEMS_SHOWN: Final = 1_000
 """Rejected lines that an answer names; all are counted, and kept in feeds.dead-letter."""
@@ -25,6 +27,8 @@ MOST_REJECTED: Final = 10_000
 BODIES_A_KEY: Final = 8
 RESERVE_BYTES: Final = 1 << 20
 """What a body that is being read may hold beside what is on its way."""
+LISTS_AT_ONCE: Final = 2
+"""Price lists that are read at once, each by a thread, and a workbook by a process; others wait."""
 _THREADS: Final = 2
 _INLINE_BYTES: Final = 4_096
 """So little is checked where it is: the way to a thread takes longer."""
@@ -76,7 +80,10 @@ class Intake:
     def __init__(self, settings: Settings, feed_log: FeedLog) -> None:
         self._settings = settings
         self.log = feed_log
+        self.workbooks = Workbooks()
         self._threads = ThreadPoolExecutor(_THREADS, "check")
+        self._readers = ThreadPoolExecutor(LISTS_AT_ONCE, "read")
+        self._lists = asyncio.Semaphore(LISTS_AT_ONCE)
         self._bodies: Counter[str] = Counter()
         self.warm = False
 
@@ -107,6 +114,24 @@ class Intake:
         self.warm = True
         return result
 
+    @asynccontextmanager
+    async def place_to_read(self, where: str) -> AsyncIterator[None]:
+        """Holds a place for a price list; raises Problem 429 where none becomes free."""
+        try:
+            async with asyncio.timeout(self._settings.feeds_answer_s):
+                await self._lists.acquire()
+        except TimeoutError:
+            remedy = "Wait as long as Retry-After says, then send the same again."
+            raise Problem(429, "busy", "other price lists are being read", where, remedy) from None
+        try:
+            yield
+        finally:
+            self._lists.release()
+
+    async def read(self, job: Callable[[], Result]) -> Result:
+        """Runs a job over a price list in a thread, whose checks of other bodies go on meanwhile."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, job)
+
     async def warm_up(self) -> None:
         """Compiles what checks lines, or loads it, before the first body comes."""
         line = b'{"type":"tick","at":0}\n{"type":"quote","code":"C%026d","province":"110000","at":0,"price":1,' % 0
@@ -123,7 +148,8 @@ class Intake:
             self.log.put(packet, receipt)
         for rejected in checked.rejected[: MOST_REJECTED - tally.rejected]:
             tally.add(rejected)
-            self.log.put_rejected(rejected.original, rejection_headers(rejected, origin), receipt)
+            original = rejected.original[:MAX_LINE_BYTES]  # a row of a price list may be longer
+            self.log.put_rejected(original, rejection_headers(rejected, origin), receipt)
         if tally.rejected >= MOST_REJECTED:
             what = f"{MOST_REJECTED:,} lines are rejected; the rest is not read"
             raise Problem(400, "too_many_rejected", what, f"line {tally.last_line}", "See items for what is wrong.")
@@ -136,6 +162,8 @@ class Intake:
     def close(self) -> None:
         """Lets the threads go."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        self.workbooks.close()
 
 
 def rejection_headers(rejected: Rejected, origin: list[Header]) -> list[Header]:

@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from gateway.access import Caller, require, require_province
-from gateway.bodies import inflater_of
+from gateway.bodies import Inflater, inflater_of
 from gateway.feed_log import Receipt
 from gateway.feeds import (
     RESPONSES,
@@ -28,6 +28,7 @@ from gateway.feeds import (
     outcome,
     refuse_large,
     settled,
+    too_large,
 )  # fmt: skip
 from gateway.ingest import Intake, Tally, sender_of
 from gateway.key_ring import now_ms
@@ -37,6 +38,7 @@ from gateway.problems import Problem
 from gateway.profiles import MappingFault, Profile, load_profile
 from gateway.sources import sources_of
 from gateway.tables import csv_line, is_workbook, refuse_bomb
+from gateway.workbooks import SheetRows
 from schemas.packets import Checked, Rejected, Sender, check_records
 
 ROWS_SHOWN: Final = 200
@@ -112,23 +114,25 @@ async def price_lists(
         )
     parts = sources_of(request)
     encoding = encoding_of(request, where)
-    refuse_large(request, parts.settings.feeds_list_bytes, where)
+    most = parts.settings.feeds_list_bytes
+    refuse_large(request, most, where)
+    body = Body(request, most)
     mapping = await asyncio.to_thread(_profile_of, parts.settings.profiles_folder, province, profile)
     wants_csv = "text/csv" in request.headers.get("accept", "")
     run = _Run(parts.intake, sender_of(key, index), origin_of("price-lists", province, key), dry_run=dry_run)
 
     async def write(body: Body) -> tuple[int, dict[str, Any]]:
-        most = parts.settings.feeds_list_bytes
         with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file:
             async with settled(where, parts.intake, run.receipt, run.tally):
-                await _spool(body, encoding, file, most)
-                await run.read(partial(_open, file, mapping, province, most), where)
+                await _spool(body, encoding, file, most, parts.intake)
+                async with parts.intake.place_to_read(where):
+                    await run.read(partial(_open, file, mapping, province, most, parts.intake.workbooks.rows), where)
         return run.outcome()
 
     with parts.intake.admit(key, where):
         if not wants_csv:
-            return await answer_once(request, key, once, write)
-        status, _ = await write(Body(request))
+            return await answer_once(request, key, once, body, write)
+        status, _ = await write(body)
     name = f"rejected-{province}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Accepted": str(run.accepted)}
     headers["X-Rejected"] = str(run.tally.rejected)
@@ -148,27 +152,30 @@ def _profile_of(folder: Any, province: str, name: str) -> Profile:
         raise Problem(422, "bad_profile", str(fault), path.name, "An operator must correct this profile.") from fault
 
 
-async def _spool(body: Body, encoding: str, file: Any, most_bytes: int) -> None:
+async def _spool(body: Body, encoding: str, file: Any, most_bytes: int, intake: Intake) -> None:
     inflater = None
     async for chunk in body.chunks():
         if inflater is None:
             # Files that are gzipped themselves are inflated here, too: here there is a bound.
             named = "gzip" if encoding == "identity" and chunk.startswith(b"\x1f\x8b") else encoding
             inflater = inflater_of(named, most_bytes)
-        for data in inflater.put(chunk):
-            file.write(data)
-            if file.tell() > most_bytes:
-                remedy = f"Send at most {most_bytes:,} bytes at once, without compression."
-                raise Problem(413, "too_large", "the list is over its bound", body.where, remedy)
+        await intake.work(len(chunk), partial(_inflate, inflater, chunk, file, most_bytes, body.where))
     if inflater is not None and not inflater.ended:
         raise Problem(400, "bad_body", "the compressed body ends amid its data", body.where, "Send it again.")
     file.seek(0)
 
 
-def _open(file: Any, profile: Profile, province: str, most_bytes: int) -> PriceList:
+def _inflate(inflater: Inflater, chunk: bytes, file: Any, most_bytes: int, where: str) -> None:
+    for data in inflater.put(chunk):
+        file.write(data)
+        if file.tell() > most_bytes:
+            raise too_large(f"more than {most_bytes:,} bytes", most_bytes, where)
+
+
+def _open(file: Any, profile: Profile, province: str, most_bytes: int, sheet_rows: SheetRows) -> PriceList:
     if is_workbook(file):
         refuse_bomb(file, most_bytes * _UNPACKED_FOLD)
-    return open_list(file, profile, now_ms(), province, "the list")
+    return open_list(file, profile, now_ms(), province, "the list", sheet_rows)
 
 
 class _Run:
@@ -184,12 +191,12 @@ class _Run:
 
     async def read(self, opened: Any, where: str) -> None:
         """Checks and sends all rows; raises Problem, BrokerAway."""
-        work = self._intake.work
+        read = self._intake.read
         try:
-            table: PriceList = await work(_IN_MEMORY_BYTES, opened)
+            table: PriceList = await read(opened)
             self._reject_line([*("line", "reason", "field", "message"), *table.header])
-            while group := await work(_IN_MEMORY_BYTES, partial(_next_group, table.rows)):
-                checked = await work(_IN_MEMORY_BYTES, partial(self._check, group))
+            while group := await read(partial(_next_group, table.rows)):
+                checked = await self._intake.work(_IN_MEMORY_BYTES, partial(self._check, group))
                 self._note(group, checked)
                 if self._dry_run:
                     checked = Checked([], 0, [])

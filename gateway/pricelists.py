@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Final
 
 from gateway.profiles import INTEGER_FIELDS, MONEY_FIELDS, MONEY_UNITS, TIME_FIELDS, MappingFault, Profile, plain
 from gateway.tables import REPLACEMENT, Table, TableRow, open_table
+from gateway.workbooks import SheetRows, sheet_rows
 
 _MONEY_SIGNS: Final = re.compile(r"^(?:人民币|RMB|CNY|[¥￥])\s*|\s*(?:RMB|CNY)$", re.IGNORECASE)
 _GROUPED: Final = re.compile(r"^\d{1,3}(?:,\d{3})+(?:\.\d*)?$")
@@ -21,8 +22,10 @@ _PACK: Final = re.compile(r"(\d{1,7})\s*[^\d\W]{1,3}\s*/\s*[^\d\W]{1,3}")  # 10�
 _WHOLE_FLOAT: Final = re.compile(r"^\d+\.0+$")
 _EXCEL_EPOCH: Final = datetime(1899, 12, 30, tzinfo=UTC)
 _EXACT: Final = Context(prec=120)
+_NAMES_SHOWN: Final = 300
+"""Characters of the columns' names that a fault tells."""
 _CELL_TIMES: Final = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d")
-"""How ``gateway.tables`` writes the dates of a workbook."""
+"""How ``gateway.sheet_reader`` writes the dates of a workbook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +69,16 @@ def convert(
     yield from open_list(file, profile, now_ms, province, name).rows
 
 
-def open_list(file: BinaryIO, profile: Profile, now_ms: int, province: str | None, name: str) -> PriceList:
+def open_list(
+    file: BinaryIO,
+    profile: Profile,
+    now_ms: int,
+    province: str | None,
+    name: str,
+    sheet_rows: SheetRows = sheet_rows,
+) -> PriceList:
     """As ``convert``, but the columns' names come with the rows; raises MappingFault at once."""
-    table = open_table(file, profile.encoding, profile.delimiter, profile.header_line)
+    table = open_table(file, profile.encoding, profile.delimiter, profile.header_line, sheet_rows)
     places = _places(table.header, profile, name)
     constants = {**profile.constants, **({"province": province} if province else {})}
     return PriceList(table.header, _rows(table, places, constants, profile, now_ms))
@@ -185,7 +195,7 @@ def _places(header: list[str], profile: Profile, name: str) -> dict[str, tuple[i
     }
     if not places.get("code") and "code" in profile.columns:
         wanted = " or ".join(profile.columns["code"])
-        found = ", ".join(header) or "nothing"
+        found = ", ".join(header)[:_NAMES_SHOWN] or "nothing"
         raise MappingFault(
             f"{name} has no column {wanted} on line {profile.header_line}; it has {found}. "
             f"Another header_line, delimiter or encoding in the mapping?"

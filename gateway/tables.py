@@ -9,10 +9,10 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import IO, Any, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final, Self
 
 from gateway.profiles import MappingFault, plain
+from gateway.workbooks import MOST_CELLS, MOST_CHARACTERS, SheetRows, sheet_rows, unreadable
 
 _LONGEST_CELL: Final = 65_536
 _PROBE_BYTES: Final = 1 << 20
@@ -22,7 +22,7 @@ _ZIP_FAULTS: Final = (
     zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, NotImplementedError,
     RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError,
 )  # fmt: skip
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = (*"=+-@＝＋－＠", "\t", "\r", "\n")
 REPLACEMENT: Final = "\ufffd"
 """Stands for bytes that are not of the encoding."""
 
@@ -44,34 +44,75 @@ class Table:
     rows: Iterator[TableRow]
 
 
-def open_table(file: BinaryIO, encoding: str = "auto", delimiter: str = ",", header_line: int = 1) -> Table:
-    """Opens a table; a workbook is known by its first bytes, and must be seekable. Raises MappingFault."""
+def open_table(
+    file: BinaryIO,
+    encoding: str = "auto",
+    delimiter: str = ",",
+    header_line: int = 1,
+    sheet_rows: SheetRows = sheet_rows,
+) -> Table:
+    """Opens a table; a workbook is known by its first bytes, must be seekable, and is read by ``sheet_rows``.
+
+    Raises MappingFault.
+    """
     if _begins_with(file, _ZIP):
-        rows = _sheet_rows(file)
-        header: Sequence[str] = ()
-        for row in rows:
-            header = row.cells
-            if row.line >= header_line:
-                break
-        return Table([plain(cell) for cell in header], _filled(rows))
-    text = _open_text(file, encoding)
-    for _ in range(header_line - 1):
-        text.readline()
-    first = text.readline()
-    parted = max(",\t;|", key=first.count) if delimiter == "auto" else delimiter
-    csv.field_size_limit(_LONGEST_CELL)
-    names = next(csv.reader([first], delimiter=parted), [])
-    return Table([plain(cell) for cell in names], _filled(_csv_rows(text, parted, header_line)))
+        rows = (TableRow(*row) for row in sheet_rows(file))
+        header = next((row for row in rows if row.line >= header_line), TableRow(header_line, ()))
+        return _table(header, rows)
+    lines = _Lines(_open_text(file, encoding))
+    try:
+        for _ in range(header_line - 1):
+            next(lines, "")
+        lines.begin_row()
+        first = next(lines, "")
+        parted = max(",\t;|", key=first.count) if delimiter == "auto" else delimiter
+        csv.field_size_limit(_LONGEST_CELL)
+        names = next(csv.reader([first], delimiter=parted), [])
+    except csv.Error as error:
+        raise MappingFault(f"line {header_line} cannot be the columns' names: {error}") from error
+    return _table(_bounded(header_line, names), _csv_rows(lines, parted))
 
 
-def _filled(rows: Iterator[TableRow]) -> Iterator[TableRow]:
-    return (row for row in rows if row.fault or any(map(plain, row.cells)))
+def _table(header: TableRow, rows: Iterator[TableRow]) -> Table:
+    if header.fault is not None:
+        raise MappingFault(f"line {header.line} cannot be the columns' names: {header.fault}")
+    filled = (row for row in rows if row.fault or any(map(plain, row.cells)))
+    return Table([plain(cell) for cell in header.cells], filled)
 
 
-def _csv_rows(text: io.TextIOBase, delimiter: str, header_line: int) -> Iterator[TableRow]:
-    reader = csv.reader(text, delimiter=delimiter)
+class _Lines:
+    """The lines of a text, as a reader of CSV asks for them; one that is too long is skipped, and told by csv.Error."""
+
+    def __init__(self, text: io.TextIOBase) -> None:
+        self._text = text
+        self._left = MOST_CHARACTERS
+        self.number = 0
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(MOST_CHARACTERS + 1)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        self._left -= len(line)
+        if self._left < 0:
+            while len(line) > MOST_CHARACTERS and not line.endswith(("\n", "\r")):
+                line = self._text.readline(MOST_CHARACTERS + 1)
+            raise csv.Error(f"the row has more than {MOST_CHARACTERS:,} characters")
+        return line
+
+    def begin_row(self) -> None:
+        """Says that what comes is another row."""
+        self._left = MOST_CHARACTERS
+
+
+def _csv_rows(lines: _Lines, delimiter: str) -> Iterator[TableRow]:
+    reader = csv.reader(lines, delimiter=delimiter)
     while True:
-        line = header_line + reader.line_num + 1
+        line = lines.number + 1
+        lines.begin_row()
         try:
             cells = next(reader)
         except StopIteration:
@@ -79,39 +120,13 @@ def _csv_rows(text: io.TextIOBase, delimiter: str, header_line: int) -> Iterator
         except csv.Error as error:
             yield TableRow(line, (), str(error))
             continue
-        yield TableRow(line, cells)
+        yield _bounded(line, cells)
 
 
-def _sheet_rows(file: BinaryIO) -> Iterator[TableRow]:
-    from python_calamine import CalamineError, CalamineWorkbook
-
-    try:
-        sheet = CalamineWorkbook.from_filelike(file).get_sheet_by_index(0)
-    except (CalamineError, OSError, ValueError, IndexError) as error:
-        raise _unreadable(error) from error
-    except BaseException as error:
-        if type(error).__name__ == "PanicException":  # of the reader's own language; no subclass of Exception
-            raise _unreadable(error) from error
-        raise
-    for line, cells in enumerate(sheet.iter_rows(), 1):
-        yield TableRow(line, [_text(cell) for cell in cells])
-
-
-def _unreadable(error: BaseException) -> MappingFault:
-    return MappingFault(f"this workbook cannot be read: {error}; save it anew as XLSX, without a password")
-
-
-def _text(cell: Any) -> str:
-    if isinstance(cell, str):
-        return cell
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    if isinstance(cell, float):
-        # A workbook's numbers have 15 digits; the rest is noise of the binary form.
-        return str(int(cell)) if cell.is_integer() and abs(cell) < 1e15 else f"{cell:.15g}"
-    if isinstance(cell, datetime):
-        return f"{cell:%Y-%m-%d %H:%M:%S}"
-    return cell.isoformat() if isinstance(cell, date) else "" if cell is None else str(cell)
+def _bounded(line: int, cells: list[str]) -> TableRow:
+    if len(cells) > MOST_CELLS:
+        return TableRow(line, (), f"the row has more than {MOST_CELLS:,} cells")
+    return TableRow(line, cells)
 
 
 def refuse_bomb(file: BinaryIO, most_bytes: int) -> None:
@@ -128,7 +143,7 @@ def refuse_bomb(file: BinaryIO, most_bytes: int) -> None:
                                 f"the workbook unpacks to more than {most_bytes >> 20} MiB; send it as CSV"
                             )
     except _ZIP_FAULTS as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
     finally:
         file.seek(0)
 

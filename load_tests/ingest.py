@@ -139,11 +139,12 @@ async def lines_in_log(settings: Settings) -> int:
     return lines
 
 
-def start_gateway(settings: Settings, more: dict[str, str]) -> "tuple[subprocess.Popen[bytes], str]":
-    """Starts a gateway process; returns it and its address."""
+def start_gateway(settings: Settings, more: dict[str, str], log: Any = None) -> "tuple[subprocess.Popen[bytes], str]":
+    """Starts a gateway process; returns it and its address. ``log``: a file for what it says; else ours."""
     port = free_port()
     environment = os.environ | settings.environment() | {"PRICELINK_GATEWAY_PORT": str(port)} | more
-    gateway = subprocess.Popen([sys.executable, "-m", "cli", "gateway"], cwd=PROJECT, env=environment)
+    command = [sys.executable, "-m", "cli", "gateway"]
+    gateway = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=log, stderr=log)
     return gateway, f"http://127.0.0.1:{port}"
 
 

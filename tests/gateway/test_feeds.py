@@ -172,6 +172,27 @@ def test_a_body_over_its_bound_tells_what_is_written() -> None:
     ask(work)
 
 
+@pytest.mark.parametrize("once", [{}, {"Idempotency-Key": "endless"}])
+def test_a_body_that_unpacks_to_nothing_and_does_not_end_is_given_up(once: dict[str, str]) -> None:
+    async def work(parts: Parts, client: httpx.AsyncClient) -> None:
+        small = SETTINGS.model_copy(update={"feeds_body_bytes": 1 << 20})
+        object.__setattr__(parts.sources, "settings", small)
+        sent = 0
+
+        async def endless() -> AsyncIterator[bytes]:
+            nonlocal sent
+            yield gzip.compress(quote(1) + b"\n")
+            while True:
+                sent += 1
+                yield gzip.compress(b"") * 1_000
+
+        answer = await client.post(PATH, content=endless(), headers=once | {"Content-Encoding": "gzip"})
+        assert (answer.status_code, answer.json()["accepted"]) == (413, 1)
+        assert sent < 1_000  # what is drained before the answer
+
+    ask(work)
+
+
 def test_an_unacknowledged_body_is_never_2xx() -> None:
     async def work(parts: Parts, client: httpx.AsyncClient) -> None:
         parts.broker.fault = KafkaTimeoutError("gone")

@@ -4,7 +4,9 @@ import asyncio
 import csv
 import io
 import json
+import zipfile
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import httpx
 import pytest
 import xlsxwriter
 
+from gateway.ingest import LISTS_AT_ONCE
 from gateway.tables import csv_line
 from tests.gateway.fakes import SETTINGS, Parts
 from tests.gateway.test_feeds import ask, token_of
@@ -126,6 +129,16 @@ def workbook(rows: list[tuple[Any, ...]]) -> bytes:
     return out.getvalue()
 
 
+def far_workbook() -> bytes:
+    """A small one, for whose cells there is no room."""
+    book = workbook([("医保编码", "挂网价")])
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(book)) as given, zipfile.ZipFile(out, "w") as made:
+        for name in given.namelist():
+            made.writestr(name, given.read(name).replace(b'r="B1"', b'r="XFD1048576"'))
+    return out.getvalue()
+
+
 def test_a_workbook_is_a_list_too(parts: Parts) -> None:
     async def work(parts: Parts, client: httpx.AsyncClient) -> None:
         rows = [
@@ -169,8 +182,6 @@ def test_what_is_not_a_list_is_told(parts: Parts) -> None:
 
 def test_a_workbook_that_unpacks_to_too_much_is_refused(parts: Parts) -> None:
     async def work(parts: Parts, client: httpx.AsyncClient) -> None:
-        import zipfile
-
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
             packed.writestr("xl/workbook.xml", b"\0" * (20 << 20))
@@ -181,7 +192,59 @@ def test_a_workbook_that_unpacks_to_too_much_is_refused(parts: Parts) -> None:
     ask(work, parts)
 
 
-@pytest.mark.parametrize("cell", ["=1", "+1", "-1", "@x", "\tx", "\rx"])
+def test_rows_of_any_length_are_told_and_their_letters_are_bounded(parts: Parts) -> None:
+    async def work(parts: Parts, client: httpx.AsyncClient) -> None:
+        long = [(f"{CODE}2", "面议", "x" * 60_000, "y" * 60_000), (f"{CODE}3", *["1"] * 2_000)]
+        over = [(f"{CODE}4", *["z" * 60_000] * 18)]
+        answer = await client.post(PATH, content=listed([ROWS[0], *long, *over, ROWS[1]]), headers=CSV)
+        shown = answer.json()
+        assert (answer.status_code, shown["accepted"], shown["rejected"]) == (200, 2, 3), answer.text
+        assert [(item["line"], item["message"]) for item in shown["items"][1:]] == [
+            (4, "the row has more than 1,000 cells"),
+            (5, "the row has more than 1,048,576 characters"),
+        ]
+        assert max(map(len, parts.broker.values("feeds.dead-letter"))) == 65_536
+        answer = await client.post(PATH, content=b"a," * 400 + b"\n", headers=CSV)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_list")
+        assert len(answer.content) < 1_000
+        for header in (b"a," * 1_001, b"a" * 2_000_000):
+            answer = await client.post(PATH, content=header + b"\n1", headers=CSV)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_list")
+
+    object.__setattr__(
+        parts.sources, "settings", parts.sources.settings.model_copy(update={"feeds_list_bytes": 4 << 20})
+    )
+    ask(work, parts)
+
+
+def test_a_workbook_that_ends_its_reader_is_refused_and_the_next_one_is_read(parts: Parts) -> None:
+    async def work(parts: Parts, client: httpx.AsyncClient) -> None:
+        good = workbook([("医保编码", "挂网价", "企业", "更新时间"), (f"{CODE}1", 1, SUPPLIER, "2026.1.2")])
+        for content, status in ((good, 200), (far_workbook(), 400), (good, 200)):
+            answer = await client.post(PATH, content=content, headers=XLSX)
+            assert answer.status_code == status, answer.text
+            if status == 400:
+                assert "too much" in answer.json()["error"]["what"]
+        parts.intake.close()
+
+    ask(work, parts)
+
+
+def test_lists_that_find_no_place_to_be_read_are_429(parts: Parts) -> None:
+    parts.intake._settings = SETTINGS.model_copy(update={"feeds_answer_s": 0.05})
+
+    async def work(parts: Parts, client: httpx.AsyncClient) -> None:
+        async with AsyncExitStack() as stack:
+            for _ in range(LISTS_AT_ONCE):
+                await stack.enter_async_context(parts.intake.place_to_read("here"))
+            answer = await client.post(PATH, content=listed(), headers=CSV)
+            assert (answer.status_code, answer.headers["Retry-After"]) == (429, "2")
+        assert (await client.post(PATH, content=listed(), headers=CSV)).status_code == 200
+
+    ask(work, parts)
+
+
+@pytest.mark.parametrize("cell", ["=1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "＝1", "＋1", "－1", "＠x"])
 def test_no_cell_is_a_formula(cell: str) -> None:
     assert next(csv.reader(io.StringIO(csv_line([cell])))) == [f"'{cell}"]
 
