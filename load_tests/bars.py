@@ -160,6 +160,7 @@ def _number(figure: float | None) -> str:
 
 def write_page(page: Path = PAGE) -> None:
     """Writes what the results say between the marks of the page."""
+    from load_tests.peers.report import table as table_of_peers
     from load_tests.projection import projection
 
     found = results()
@@ -167,6 +168,7 @@ def write_page(page: Path = PAGE) -> None:
     blocks = {
         "bars": table(found),
         "projection": projection(found),
+        "peers": table_of_peers(found["peers"]) if "peers" in found else "Not measured yet: `make peers`.",
         "growth": plot if PLOT.exists() else "Not measured yet: `python -m load_tests.growth`.",
     }
     text = page.read_text()
