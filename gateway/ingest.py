@@ -110,9 +110,7 @@ class Intake:
         """Runs a job over so many bytes, in a thread if it is worth it."""
         if self.warm and size <= _INLINE_BYTES:
             return job()
-        result = await asyncio.get_running_loop().run_in_executor(self._threads, job)
-        self.warm = True
-        return result
+        return await asyncio.get_running_loop().run_in_executor(self._threads, job)
 
     @asynccontextmanager
     async def place_to_read(self, where: str) -> AsyncIterator[None]:
@@ -137,6 +135,7 @@ class Intake:
         line = b'{"type":"tick","at":0}\n{"type":"quote","code":"C%026d","province":"110000","at":0,"price":1,' % 0
         line += b'"supplier":"91320000MA1XXXXX1A"}'
         await self.work(len(line), partial(check_lines, line, 1, Sender(0, _PROVINCE_TYPES), 0, 1))
+        self.warm = True  # not before: a check where it is would hold up everything for as long as others compile
         gc.collect()
         gc.freeze()  # the million objects of the imports: a full collection would hold up every stream for 0.25 s
 

@@ -147,7 +147,7 @@ class Bodies:
             headers["Idempotency-Key"] = str(made.randrange(500))
         query = made.choice(("", "", "?dry_run=1", "?dry_run=x", "?profile=none", "?profile=%00"))
         address = f"/v1/feeds/{PROVINCE}/{path}{query if path != 'records' else ''}"
-        return Sent(kind, address, headers, packed, made.choice((0, 0, 0, 1, 700)) if len(packed) < 2_000 else 0)
+        return Sent(kind, address, headers, packed, made.choice((0, 0, 0, 0, 1 if len(packed) < 100 else 211, 700)))
 
 
 def _rss_mb(pid: int) -> float:

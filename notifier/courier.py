@@ -19,7 +19,7 @@ from notifier.log_source import LogSource
 from notifier.messages import cloud_event, headers_of, message_id
 from notifier.metrics import AttemptCounts
 from notifier.progress import OUTSTANDING, Delivery, Progress
-from notifier.schedule import DELAYS_S, Outcome, next_due_ms, why_disabled
+from notifier.schedule import DELAYS_S, Outcome, lengthened_ms, next_due_ms, why_disabled
 from notifier.sender import Sender
 
 AT_ONCE: Final = 8
@@ -194,12 +194,17 @@ class Courier:
 
     def _enable(self) -> None:
         self.progress.disabled = self.progress.failing_since_ms = None
+        for delivery in self.progress.outstanding:
+            delivery.scheduled_ms = 0
         self._hurry()
 
     def _hurry(self) -> None:
-        """It works again: what waits for another attempt need not wait for long."""
+        """It works again: what waits for another attempt need not wait for long.
+
+        That attempt is an extra one: an event that fails for its own sake, while others arrive, keeps to the schedule.
+        """
         for delivery in self.progress.outstanding:
-            delivery.due_ms = min(delivery.due_ms, now_ms() + int(self._around.chance() * 5_000))
+            delivery.hurry(now_ms() + int(self._around.chance() * 5_000))
         self.dirty = True
 
     def _start_attempts(self) -> int | None:
@@ -256,7 +261,10 @@ class Courier:
 
     def _judge(self, delivery: Delivery, outcome: Outcome, began_ms: int) -> None:
         progress = self.progress
-        delivery.attempts += 1
+        extra_before_ms = delivery.scheduled_ms if delivery.is_extra else None
+        if extra_before_ms is None:
+            delivery.attempts += 1
+            delivery.scheduled_ms = 0
         self._around.attempts.note(delivery.attempts, outcome)
         next_ms: int | None = None
         if outcome.succeeded:
@@ -267,7 +275,10 @@ class Courier:
         else:
             if progress.failing_since_ms is None:
                 progress.failing_since_ms = began_ms
-            next_ms = next_due_ms(delivery.attempts, outcome, now_ms(), self._around.chance)
+            if extra_before_ms is not None:
+                next_ms = delivery.scheduled_ms = lengthened_ms(extra_before_ms, outcome, now_ms())
+            else:
+                next_ms = next_due_ms(delivery.attempts, outcome, now_ms(), self._around.chance)
             if next_ms is None:
                 self._settle(delivery)
             else:
@@ -280,7 +291,9 @@ class Courier:
                     reason="endpoint_disabled", code=why, endpoint=self.endpoint.id, supplier=self.endpoint.supplier,
                 )  # fmt: skip
         self.dirty = True
-        self._around.journal.note(self.endpoint.id, delivery, outcome, began_ms, next_ms, len(DELAYS_S))
+        self._around.journal.note(
+            self.endpoint.id, delivery, outcome, began_ms, next_ms, len(DELAYS_S), extra=extra_before_ms is not None
+        )
 
     def _settle(self, delivery: Delivery) -> None:
         """It is delivered or given up: the next of its code may go."""

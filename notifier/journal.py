@@ -28,15 +28,26 @@ class Journal:
         self.states: dict[str, bytes] = {}
 
     def note(
-        self, endpoint_id: str, delivery: Delivery, outcome: Outcome, began_ms: int, next_ms: int | None, most: int
+        self,
+        endpoint_id: str,
+        delivery: Delivery,
+        outcome: Outcome,
+        began_ms: int,
+        next_ms: int | None,
+        most: int,
+        *,
+        extra: bool = False,
     ) -> None:
-        """Notes an attempt. ``next_ms``: when it is tried again; ``most``: attempts there are at most."""
+        """Notes an attempt.
+
+        ``next_ms``: when it is tried again; ``most``: attempts there are at most; ``extra``: it is none of them.
+        """
         given_up = not outcome.succeeded and next_ms is None
         note = {
             "event_id": delivery.event_id, "attempt": delivery.attempts, "attempts_at_most": most, "at_ms": began_ms,
             "result": "delivered" if outcome.succeeded else "given_up" if given_up else "failed",
             "status": outcome.status, "problem": outcome.problem, "took_ms": outcome.took_ms, "next_ms": next_ms,
-            "replay": delivery.replay, "lane": delivery.lane, "offset": delivery.offset,
+            "replay": delivery.replay, "extra": extra, "lane": delivery.lane, "offset": delivery.offset,
         }  # fmt: skip
         self._notes.append((endpoint_id, orjson.dumps(note)))
 

@@ -25,7 +25,8 @@ OUTSTANDING: Final = 200
 class Delivery:
     """An event on its way. ``attempts``: made so far; ``replay``: it was asked for again.
 
-    ``taken_ms``: when it was read for this endpoint; 0: before that was written down.
+    ``taken_ms``: when it was read for this endpoint; 0: before that was written down. ``scheduled_ms``: when it was due,
+    once it was hurried; 0: it was not, since its last attempt.
     """
 
     lane: int
@@ -36,6 +37,17 @@ class Delivery:
     attempts: int = 0
     replay: bool = False
     taken_ms: int = 0
+    scheduled_ms: int = 0
+
+    @property
+    def is_extra(self) -> bool:
+        """Tells whether the attempt that is due comes beside those of the schedule."""
+        return self.due_ms < self.scheduled_ms
+
+    def hurry(self, soon_ms: int) -> None:
+        """Makes an extra attempt due, once before each that is scheduled."""
+        if not self.scheduled_ms and self.due_ms > soon_ms:
+            self.due_ms, self.scheduled_ms = soon_ms, self.due_ms
 
 
 @dataclass(slots=True)

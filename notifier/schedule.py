@@ -37,9 +37,13 @@ def next_due_ms(attempts: int, outcome: Outcome, now_ms: int, chance: Callable[[
     if attempts >= len(DELAYS_S):
         return None
     wait_s = DELAYS_S[attempts] * (1 + JITTER * chance())
-    if outcome.retry_after_s is not None:
-        wait_s = max(wait_s, min(outcome.retry_after_s, LONGEST_RETRY_AFTER_S))
-    return now_ms + int(wait_s * 1_000)
+    return lengthened_ms(now_ms + int(wait_s * 1_000), outcome, now_ms)
+
+
+def lengthened_ms(due_ms: int, outcome: Outcome, now_ms: int) -> int:
+    """Returns when an event is due that would be at ``due_ms``: then, or as late as ``Retry-After`` says, up to a day."""
+    asked_s = min(outcome.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S)
+    return max(due_ms, now_ms + int(asked_s * 1_000))
 
 
 def why_disabled(outcome: Outcome, failing_since_ms: int | None, now_ms: int) -> str | None:

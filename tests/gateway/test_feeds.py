@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -340,6 +341,18 @@ def test_small_requests_share_batches() -> None:
         assert parts.broker.batches < 50
 
     ask(work)
+
+
+def test_little_is_checked_in_the_event_loop_but_not_before_the_kernels_are_there() -> None:
+    async def run() -> None:
+        intake, here = Parts().intake, threading.get_ident()
+        for _ in range(2):
+            assert await intake.work(10, threading.get_ident) != here
+        await intake.warm_up()
+        assert await intake.work(10, threading.get_ident) == here
+        assert await intake.work(10_000, threading.get_ident) != here
+
+    asyncio.run(run())
 
 
 def test_every_status_is_in_the_description() -> None:

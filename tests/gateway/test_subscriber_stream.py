@@ -1,10 +1,13 @@
 import asyncio
+import re
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
 from gateway.cursors import PRICE_LANES, format_cursor, parse_cursor
+from gateway.filters import PRICE_CHANGED
 from gateway.key_ring import now_ms
 from gateway.keys import Key, Owner, make_key, revoked
 from gateway.listers import Listers
@@ -150,6 +153,43 @@ def test_a_client_resumes_on_both_topics_without_loss_or_repeat(ring_events: int
 
     parts = Parts(ring_events)
     parts.hub.begin({PRICE_LANES: 0, PRICE_LANES + 1: 0}, {})
+    serve(work, parts)
+
+
+def test_a_client_that_reads_nothing_is_cut_and_resumes_without_loss_or_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More happens than its queue and the sockets hold; its neighbour gets everything meanwhile."""
+    limit, count, size = 100, 600, 20_000
+
+    async def work(parts: Parts, client: httpx.AsyncClient) -> None:
+        _, headers = key_of(parts)
+        address = f"/v1/events/stream?kind={PRICE_CHANGED}"
+        slow, asked = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        asked.write(f"GET {address} HTTP/1.1\r\nHost: x\r\nAuthorization: {headers['Authorization']}\r\n\r\n".encode())
+        await slow.readuntil(b"event: ready")
+        async with client.stream("GET", address, headers=headers) as answer:
+            neighbour = Messages(answer)
+            await neighbour.take(1, "ready")
+            got = []
+            for number in range(count):
+                parts.prices.write(number % 2, change(number) | {"note": "x" * size}, frozenset({OURS}))
+                if number % limit == limit - 1:
+                    got += await neighbour.take(limit, "price")
+        assert len({each["event_id"] for _, each in got}) == count
+        raw = await slow.read()
+        assert parts.hub.clients.cut_total == 1
+        found = re.findall(rb'id: (\S+)\nevent: price\ndata: {"event_id":"([^"]+)"[^\n]*}\n\n', raw)
+        assert 0 < len(found) < count
+        rest = headers | {"Last-Event-ID": found[-1][0].decode()}
+        async with client.stream("GET", address, headers=rest) as answer:
+            more = await Messages(answer).take(count - len(found), "price")
+        resumed = [each["event_id"] for _, each in more]
+        assert [event_id.decode() for _, event_id in found] + resumed == [
+            change(number)["event_id"] for number in range(count)
+        ]
+        asked.close()
+
+    parts = made()
+    monkeypatch.setattr(parts.hub, "subscribe", partial(parts.hub.subscribe, limit=limit))
     serve(work, parts)
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -174,6 +175,36 @@ def test_an_event_is_given_up_after_ten_attempts_and_the_next_goes() -> None:
             assert [note["result"] for note in notes] == ["failed"] * 9 + ["given_up", "delivered"]
 
     play(work, lambda event_id, _: GOOD if ":2/" in event_id else BAD)
+
+
+def test_an_event_that_fails_alone_keeps_to_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time that another arrives the endpoint works again: the one that fails is tried once more for that, and not ten times."""
+    monkeypatch.setattr(schedule, "DELAYS_S", (0, 0.3, *[3_600] * 8))
+
+    async def work(scene: Scene) -> None:
+        async with scene.courier() as courier:
+            bad = scene.publish(1, code=1)
+
+            async def others(first: int) -> None:
+                for number in range(first, first + 20):
+                    good = scene.publish(number, code=2)
+                    await scene.until(partial(scene.receiver.got.__contains__, good))
+
+            await scene.until(lambda: bad in scene.receiver.got)
+            await others(100)
+            await scene.until(lambda: courier.progress.outstanding[0].attempts == 2)
+            await others(200)
+            notes = [orjson.loads(note) for _, note in scene.journal._notes]
+            tried = [(note["attempt"], note["extra"]) for note in notes if note["event_id"] == bad]
+            assert tried == [(1, False), (1, True), (2, False), (2, True)]
+            (delivery,) = courier.progress.outstanding
+            assert delivery.due_ms > courier_module.now_ms() + 3_000_000
+            assert Progress.from_bytes(courier.progress.to_bytes()) == courier.progress
+            courier.change(replace(scene.endpoint, enabled_number=2))
+            courier.progress.disabled = "gone"
+            await scene.until(lambda: scene.receiver.got.count(bad) == 5)
+
+    play(work, lambda event_id, _: BAD if "C00000000000000000000000001" in event_id else GOOD)
 
 
 def test_a_failing_endpoint_gets_one_attempt_at_a_time_and_a_working_one_eight() -> None:
