@@ -48,6 +48,9 @@ _BUSY_S: Final = 0.05
 
 _STOP_S: Final = 1.0
 
+MOST_TRACED: Final = 64
+"""Messages of a chunk that traces follow; those behind go untraced. In a catch-up a chunk has up to 20,000."""
+
 _log = structlog.get_logger("transport")
 
 
@@ -96,6 +99,10 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     @property
     def _settings(self) -> Settings:
         return cast("Settings", self.app.pricelink_settings)
+
+    @property
+    def _most_traced(self) -> int:
+        return 0 if self._settings.traces_ratio is None else MOST_TRACED
 
     def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> Any:
         del loop  # it is this thread's, and running
@@ -186,7 +193,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             return
         settings = self._settings
         highwater = consumer.highwater(partition) or 0
-        chunk = record_batches.take(result, settings.chunk_records, settings.chunk_bytes, highwater)
+        chunk = record_batches.take(result, settings.chunk_records, settings.chunk_bytes, highwater, self._most_traced)
         if not result.has_more():
             del fetcher._records[partition]
             fetcher._notify(fetcher._wait_consume_future)
@@ -203,7 +210,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return {
             TP(tp.topic, tp.partition): [
                 replace(
-                    record_batches.chunk_of(tp.topic, tp.partition, records, before[tp], consumer.highwater(tp) or 0),
+                    record_batches.chunk_of(
+                        tp.topic, tp.partition, records, before[tp], consumer.highwater(tp) or 0, self._most_traced
+                    ),
                     epoch=epoch,
                 )
             ]

@@ -11,6 +11,7 @@ own iterator, ten times slower: batches of transactions of which some were abort
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -30,12 +31,15 @@ from agents import record_kernels as kernels
 from schemas.batches import Batch, Bytes, Rows
 from schemas.columns import MESSAGE
 from schemas.scanner import room_for
+from schemas.traced import Traced, headers_in, traced_in
 
 _STEP: Final = 500
 """Messages taken between two looks at how many bytes there are, where aiokafka iterates."""
 _DECODERS: Final = {1: gzip_decode, 2: snappy_decode, 3: cramjam.lz4.decompress, 4: zstd_decode}
 _LZ4: Final = 3
 _SHARE_USED: Final = 8
+UNTRACED: Final = np.zeros((0, 3), np.int64)
+"""No room for traced messages: see ``record_kernels.read_records``."""
 TAIL_BYTES: Final = 4_096
 """Left free behind records that are decompressed in place; where the scanner needs more, it copies."""
 
@@ -46,7 +50,8 @@ class Chunk:
 
     ``position``: where the consumer stood before it, so that a reader can tell that no message was skipped.
     ``next_offset``: where it stands after. ``highwater``: the partition's end as of the fetch. ``epoch``: that of the
-    consumer's last seek of all partitions before the chunk was taken.
+    consumer's last seek of all partitions before the chunk was taken. ``traced``: lines of it that traces follow;
+    ``taken_ns``: when it was taken, epoch, where there are any.
     """
 
     topic: str
@@ -55,6 +60,8 @@ class Chunk:
     next_offset: int
     highwater: int
     epoch: tuple[int, int] | None = None
+    traced: tuple[Traced, ...] = ()
+    taken_ns: int = 0
 
     @property
     def partition(self) -> int:
@@ -88,9 +95,9 @@ def compile_kernels() -> None:
     state = np.zeros(kernels.STATE_SIZE, np.int64)
     rows, data = np.zeros((1, 4), np.int64), np.zeros(1, np.uint8)
     nothing = np.frombuffer(b"", np.uint8)  # read-only, as what is fetched
-    kernels.walk(nothing, state, rows, data, 1, True, False)  # noqa: FBT003  kernels have no keywords
-    kernels.read_records(nothing, 0, state, rows, data, 1, False, False)  # noqa: FBT003
-    kernels.read_records(data, 0, state, rows, data, 1, False, True)  # noqa: FBT003
+    kernels.walk(nothing, state, rows, data, 1, True, False, UNTRACED)  # noqa: FBT003  kernels have no keywords
+    kernels.read_records(nothing, 0, state, rows, data, 1, False, False, UNTRACED)  # noqa: FBT003
+    kernels.read_records(data, 0, state, rows, data, 1, False, True, UNTRACED)  # noqa: FBT003
     kernels.close_batch(state)
 
 
@@ -147,9 +154,10 @@ async def pop_result(reader: Any, place: Any, wait_s: float) -> Any:
         return result
 
 
-def take(result: Any, max_messages: int, max_bytes: int, highwater: int) -> Chunk | None:
+def take(result: Any, max_messages: int, max_bytes: int, highwater: int, most_traced: int = 0) -> Chunk | None:
     """Takes the next chunk out of a ``FetchResult``, and moves the consumer's position behind it.
 
+    ``most_traced``: messages of it whose traces are looked at; 0: no header is read.
     Returns None if there is none: the position was changed by a seek, the partition was taken away, or there were
     only control records. Raises what aiokafka raises of bytes that are corrupt.
     """
@@ -159,26 +167,32 @@ def take(result: Any, max_messages: int, max_bytes: int, highwater: int) -> Chun
     records = result._partition_records
     position = records.next_fetch_offset
     if _can_be_walked(records):
-        batch, ended = _walk(partition.partition, records, max_messages, max_bytes)
+        batch, traced, ended = _walk(partition.partition, records, max_messages, max_bytes, most_traced)
     else:
-        batch, ended = _iterate(partition.partition, records, max_messages, max_bytes)
+        batch, traced, ended = _iterate(partition.partition, records, max_messages, max_bytes, most_traced)
     result._update_position()
     if ended:
         result._partition_records = None
     if not len(batch.messages):
         return None
-    return Chunk(partition.topic, batch, position, records.next_fetch_offset, highwater)
+    return Chunk(
+        partition.topic, batch, position, records.next_fetch_offset, highwater, traced=traced, taken_ns=_taken(traced)
+    )
 
 
 @dataclass(slots=True)
 class Cursor:
-    """How far the bytes of a fetch result are read. ``decompressed``: the records of the batch at hand, up to ``end``."""
+    """How far the bytes of a fetch result are read. ``decompressed``: the records of the batch at hand, up to ``end``.
+
+    ``traced``: room for the chunk's messages that traces follow.
+    """
 
     raw: Bytes
     state: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(kernels.STATE_SIZE, np.int64))
     decompressed: Bytes | None = None
     end: int = 0
     unknown: bool = False
+    traced: npt.NDArray[np.int64] = field(default_factory=lambda: UNTRACED)
 
     @property
     def left(self) -> int:
@@ -201,9 +215,13 @@ def cursor_at(raw: bytes, position: int) -> Cursor:
     return cursor
 
 
-def _walk(partition: int, records: Any, max_messages: int, max_bytes: int) -> tuple[Batch, bool]:
-    """Reads by compiled code; returns the batch, and whether the fetch result has no more."""
+def _walk(
+    partition: int, records: Any, max_messages: int, max_bytes: int, most_traced: int
+) -> tuple[Batch, tuple[Traced, ...], bool]:
+    """Reads by compiled code; returns the batch, what of it is traced, and whether the fetch result has no more."""
     cursor: Cursor = records.cursor
+    if most_traced != len(cursor.traced):
+        cursor.traced = np.zeros((most_traced, 3), np.int64)
     messages = np.empty(max_messages, MESSAGE)
     rows = messages.view(np.int64).reshape(-1, 4)
     data, status = fill(cursor, rows, max_bytes, check=records._check_crcs, keyed=False)
@@ -212,13 +230,18 @@ def _walk(partition: int, records: Any, max_messages: int, max_bytes: int) -> tu
     cursor.unknown = status == kernels.UNKNOWN
     records.next_fetch_offset = int(cursor.state[kernels.POSITION])
     taken = messages[: cursor.state[kernels.COUNT]].copy()
-    return _batch(partition, data, int(cursor.state[kernels.SIZE]), taken), status == kernels.ENDED
+    traced = tuple(
+        each
+        for row, start, end in cursor.traced[: cursor.state[kernels.TRACED]].tolist()
+        for each in traced_in(int(taken["offset"][row]), headers_in(data[start:end].tobytes()))
+    )
+    return _batch(partition, data, int(cursor.state[kernels.SIZE]), taken), traced, status == kernels.ENDED
 
 
 def fill(cursor: Cursor, rows: npt.NDArray[np.int64], max_bytes: int, *, check: bool, keyed: bool) -> tuple[Bytes, int]:
     """Reads on into ``rows``; returns their bytes, and why it stopped: COUNT and SIZE of the cursor say how much it is."""
     state = cursor.state
-    state[kernels.COUNT] = state[kernels.SIZE] = 0
+    state[kernels.COUNT] = state[kernels.SIZE] = state[kernels.TRACED] = 0
     data = np.empty(_room(cursor, max_bytes), np.uint8)
     while True:
         source = cursor.decompressed
@@ -226,13 +249,15 @@ def fill(cursor: Cursor, rows: npt.NDArray[np.int64], max_bytes: int, *, check: 
             in_place = source is data
             if not in_place and cursor.left > data.size - state[kernels.SIZE]:
                 data = np.concatenate([data[: state[kernels.SIZE]], np.empty(_room(cursor, max_bytes), np.uint8)])
-            status = kernels.read_records(source, cursor.end, state, rows, data, max_bytes, keyed, in_place)
+            status = kernels.read_records(
+                source, cursor.end, state, rows, data, max_bytes, keyed, in_place, cursor.traced
+            )
             if status == kernels.ENDED:
                 cursor.decompressed = None
                 kernels.close_batch(state)
                 continue
         else:
-            status = kernels.walk(cursor.raw, state, rows, data, max_bytes, check, keyed)
+            status = kernels.walk(cursor.raw, state, rows, data, max_bytes, check, keyed, cursor.traced)
             if status == kernels.COMPRESSED:
                 _decompress(cursor, None if keyed or state[kernels.SIZE] >= max_bytes else data)
                 continue
@@ -276,8 +301,10 @@ def _decompress(cursor: Cursor, data: Bytes | None) -> None:
     cursor.decompressed, cursor.end = decoded, decoded.size
 
 
-def _iterate(partition: int, records: Any, max_messages: int, max_bytes: int) -> tuple[Batch, bool]:
-    """Reads through aiokafka's iterator; returns the batch, and whether the fetch result has no more."""
+def _iterate(
+    partition: int, records: Any, max_messages: int, max_bytes: int, most_traced: int
+) -> tuple[Batch, tuple[Traced, ...], bool]:
+    """As ``_walk``, through aiokafka's iterator."""
     records._consumer_record = _as_it_is
     taken: list[Any] = []
     size = 0
@@ -288,17 +315,32 @@ def _iterate(partition: int, records: Any, max_messages: int, max_bytes: int) ->
         taken += some
         size += sum(len(record.value or b"") for record in some)
         ended = len(some) < wanted
-    return batch_of(partition, taken), ended
+    return batch_of(partition, taken), _traced(taken, most_traced), ended
+
+
+def _taken(traced: tuple[Traced, ...]) -> int:
+    return time.time_ns() if traced else 0
+
+
+def _traced(records: Iterable[Any], most: int) -> tuple[Traced, ...]:
+    if not most:
+        return ()
+    found = (traced_in(record.offset, record.headers) for record in records if record.headers)
+    return tuple(each for several in islice(filter(None, found), most) for each in several)
 
 
 def _as_it_is(_partition: Any, record: Any) -> Any:
     return record
 
 
-def chunk_of(topic: str, partition: int, records: Sequence[Any], position: int, highwater: int) -> Chunk:
+def chunk_of(
+    topic: str, partition: int, records: Sequence[Any], position: int, highwater: int, most_traced: int = 0
+) -> Chunk:
     """Returns the chunk of records that ``AIOKafkaConsumer.getmany`` returned: the public way."""
     batch = batch_of(partition, records)
-    return Chunk(topic, batch, position, int(batch.messages["offset"][-1]) + 1, highwater)
+    next_offset = int(batch.messages["offset"][-1]) + 1
+    traced = _traced(records, most_traced)
+    return Chunk(topic, batch, position, next_offset, highwater, traced=traced, taken_ns=_taken(traced))
 
 
 def batch_of(partition: int, records: Iterable[Any]) -> Batch:

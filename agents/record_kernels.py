@@ -34,7 +34,8 @@ TIMESTAMP_MS: Final = 7
 APPEND_TIME_MS: Final = 8  # -1: each record has its own time
 BATCH_END: Final = 9
 NEXT_OFFSET: Final = 10  # behind the batch
-STATE_SIZE: Final = 11
+TRACED: Final = 11  # messages of the chunk that a trace follows, whether there was room for them or not
+STATE_SIZE: Final = 12
 
 # What ``walk`` and ``read_records`` return
 ENDED: Final = 0
@@ -48,6 +49,10 @@ HEADER_BYTES: Final = 61
 _CODEC_MASK: Final = 7
 _APPEND_TIME: Final = 8
 _CONTROL: Final = 32
+
+_TRACEPARENT: Final = np.frombuffer(b"traceparent", np.uint8)
+_TRACEPARENT_BYTES: Final = 55
+"""Of its value, in the one version there is: 00-{32 digits}-{16 digits}-{2 digits}, hexadecimal."""
 
 _TABLE: Final = np.zeros(256, np.uint32)
 for _byte in range(256):
@@ -160,13 +165,49 @@ def close_batch(state: Any) -> None:
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
+def _is_traced(source: Any, at: int, end: int) -> bool:
+    """Tells whether the headers ``source[at:end]``, their count first, have a ``traceparent`` that says it is sampled.
+
+    See https://www.w3.org/TR/trace-context/. Headers that end too soon have none.
+    """
+    left, at = _varint(source, at, end)
+    while at >= 0 and left > 0:
+        left -= 1
+        name_size, name_at = _varint(source, at, end)
+        if name_at < 0 or name_size < 0 or name_size > end - name_at:
+            return False
+        size, at = _varint(source, name_at + name_size, end)
+        if at < 0 or size > end - at:
+            return False
+        if name_size == _TRACEPARENT.size and size == _TRACEPARENT_BYTES:
+            same = 0
+            while same < name_size and source[name_at + same] == _TRACEPARENT[same]:
+                same += 1
+            if same == name_size:
+                digit = source[at + size - 1]
+                return bool((digit & 1) == (1 if digit <= 57 else 0))  # of "0" to "9" the odd ones, and b, d, f
+        at += max(size, 0)
+    return False
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
 def read_records(
-    source: Any, end: int, state: Any, messages: Any, data: Any, most_bytes: int, keyed: bool, in_place: bool
+    source: Any,
+    end: int,
+    state: Any,
+    messages: Any,
+    data: Any,
+    most_bytes: int,
+    keyed: bool,
+    in_place: bool,
+    traced: Any,
 ) -> int:
     """Takes the LEFT records at RECORD_AT of ``source`` into ``messages`` (rows of int64[4]) and ``data``.
 
     A row of ``messages`` is a MESSAGE; ``keyed``: start, where the key ends and the value starts, end, offset, and records
     without a key or a value are left out. ``in_place``: ``source`` is ``data`` itself, and values stay where they are.
+    ``traced``: int64[n, 3]: the messages that a trace follows, the first n of them: its row in ``messages``, and where in
+    ``data`` its headers are, which come behind its value; without room for any nobody looks at headers.
     Returns ENDED when none is left, FULL when the chunk is, CORRUPT. ``data`` has room for all of ``source`` beyond
     ``most_bytes``.
     """
@@ -215,12 +256,23 @@ def read_records(
             row[1] = after
             row[2] = offset
             row[3] = state[APPEND_TIME_MS] if state[APPEND_TIME_MS] >= 0 else state[TIMESTAMP_MS] + delta_ms
+        if traced.shape[0]:
+            headers_at = at + max(value_length, 0)
+            if headers_at < record_end and source[headers_at] != 0 and _is_traced(source, headers_at, record_end):
+                if state[TRACED] < traced.shape[0]:
+                    if not in_place:
+                        copy_octets(data, after, source, headers_at, record_end - headers_at)
+                        state[SIZE] += record_end - headers_at
+                    traced[state[TRACED], 0] = state[COUNT]
+                    traced[state[TRACED], 1] = after
+                    traced[state[TRACED], 2] = after + record_end - headers_at
+                state[TRACED] += 1
         state[COUNT] += 1
     return ENDED
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
-def walk(raw: Any, state: Any, messages: Any, data: Any, most_bytes: int, check: bool, keyed: bool) -> int:
+def walk(raw: Any, state: Any, messages: Any, data: Any, most_bytes: int, check: bool, keyed: bool, traced: Any) -> int:
     """Reads batches from where ``state`` is; returns why it stopped. COMPRESSED: at the batch of AT, just opened.
 
     For the others see ``read_records``.
@@ -239,6 +291,7 @@ def walk(raw: Any, state: Any, messages: Any, data: Any, most_bytes: int, check:
             most_bytes,
             keyed,
             False,  # noqa: FBT003
+            traced,
         )
         if status != ENDED:
             return status

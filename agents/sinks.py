@@ -127,11 +127,14 @@ class Sinks:
         settings: Settings,
         spawn: Callable[[Awaitable[None]], Any],
         on_alerts: Callable[[Run], None],
+        on_changes: Callable[[Run], None] | None = None,
     ) -> None:
+        """``on_alerts``, ``on_changes``: told of each run of alerts, of price changes, that all replicas have."""
         self._writer = writer
         self._settings = settings
         self._spawn = spawn
         self._on_alerts = on_alerts
+        self._on_changes = on_changes
         self._lanes: dict[tuple[str, int], Lane] = {}
 
     def _lane(self, topic: str, partition: int) -> Lane:
@@ -151,7 +154,7 @@ class Sinks:
         if len(effects.alerts.table):
             alerts.put(Events(effects.alerts, self._on_alerts))
         if len(effects.price_changes.table):
-            changes.put(Events(effects.price_changes))
+            changes.put(Events(effects.price_changes, self._on_changes))
         if effects.dead_letters:
             letters.put(outgoing.dead_letters(effects.dead_letters))
 

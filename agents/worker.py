@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from faust.types import TP
@@ -30,7 +30,13 @@ from agents.watchdog import Watchdog
 from config import jit
 from config.settings import Settings
 from config.topics import FEEDS
+from config.traces import tracer_of
 from schemas.batches import Effects, StateRows
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
+    from agents.traces import Traces
 
 _log = structlog.get_logger("worker")
 
@@ -47,12 +53,19 @@ def run(settings: Settings, new_machine: NewMachine | None = None) -> int:
     logs.set_up(settings, "worker")
     sys.setswitchinterval(_SWITCH_S)
     keep_freed_blocks()
-    return exit_code(partial(_run, settings, new_machine))
+    with tracer_of(settings, "worker") as tracer:
+        return exit_code(partial(_run, settings, new_machine, tracer))
 
 
-async def _run(settings: Settings, new_machine: NewMachine | None) -> None:
-    worker = Worker(settings, new_machine or real_machines(settings))
+async def _run(settings: Settings, new_machine: NewMachine | None, tracer: "Tracer | None") -> None:
+    worker = Worker(settings, new_machine or real_machines(settings), tracer)
     await worker.run(stop_on_signals())
+
+
+def _traces(tracer: "Tracer", settings: Settings, metrics: Metrics) -> "Traces":
+    from agents.traces import Traces
+
+    return Traces(tracer, settings, metrics)
 
 
 class GroupFence:
@@ -69,10 +82,12 @@ class GroupFence:
 class Worker:
     """One worker process's parts, and how they are started and stopped."""
 
-    def __init__(self, settings: Settings, new_machine: NewMachine) -> None:
+    def __init__(self, settings: Settings, new_machine: NewMachine, tracer: "Tracer | None" = None) -> None:
         self._settings = settings
         self._new_machine = new_machine
         self._metrics = Metrics()
+        traces = None if tracer is None else _traces(tracer, settings, self._metrics)
+        observer = traces or self._metrics
         self._tasks = Tasks()
         self._threads = ThreadPoolExecutor(1, "machine")
         self._watchdog = Watchdog(settings.stall_s)
@@ -88,10 +103,16 @@ class Worker:
         )
         self._feeds = Feeds(
             new_machine=new_machine,
-            sinks=Sinks(writer, settings, self._tasks.spawn, self._metrics.alerts_acked),
+            sinks=Sinks(
+                writer,
+                settings,
+                self._tasks.spawn,
+                observer.alerts_acked,
+                None if traces is None else traces.changes_acked,
+            ),
             store=KafkaStateStore(writer, settings),
             fence=GroupFence(self._app),
-            observer=self._metrics,
+            observer=observer,
             settings=settings,
             spawn=self._tasks.spawn,
             apply=self._apply,

@@ -116,6 +116,9 @@ class Settings(BaseSettings):
     """Webhooks may go to ``http://``, too: for tests, or a network of one's own."""
     webhooks_allowed_networks: str = ""
     """Networks, comma-separated, where webhooks may go although they are not public: ``10.1.0.0/16``."""
+    traces_ratio: float | None = Field(default=None, ge=0, le=1)
+    """Share of the requests for feeds that OpenTelemetry's traces follow to their alerts, beside those that say in
+    ``traceparent`` that they want to be. None: there are no traces, and nothing is done for any."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 

@@ -8,7 +8,7 @@ says so.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,7 +18,9 @@ from aiokafka.errors import KafkaError
 
 from config.settings import Settings
 from config.topics import DEAD_LETTERS, FEEDS
+from gateway.traces import RequestTrace, SendSpan
 from schemas.packets import MESSAGE_BYTES, MESSAGE_LINES, Packet
+from schemas.traced import MOST_TRACES
 
 PACK_WAIT_S: Final = 0.02
 """A message that is not full waits so long for more lines, unless the body they come from has ended."""
@@ -40,7 +42,9 @@ class BrokerAway(Exception):
 class Receipt:
     """What of one request is on its way to the broker."""
 
-    def __init__(self) -> None:
+    def __init__(self, trace: RequestTrace | None = None) -> None:
+        """``trace``: follows the request."""
+        self.trace = trace
         self.acked_lines = 0
         self.fault: str | None = None
         self.given_up = False
@@ -89,6 +93,7 @@ class _Waiting:
     headers: list[Header]
     receipt: Receipt
     since_s: float
+    span: SendSpan | None = None
 
 
 @dataclass(slots=True)
@@ -100,6 +105,15 @@ class _Message:
     @property
     def value(self) -> bytes:
         return self.parts[0].value if len(self.parts) == 1 else b"\n".join(part.value for part in self.parts)
+
+    @property
+    def spans(self) -> Iterator[tuple[int, SendSpan]]:
+        """Yields what traces follow of it: the line where it begins, and its span."""
+        line = 0
+        for part in self.parts:
+            if part.span is not None:
+                yield line, part.span
+            line += part.lines
 
 
 @dataclass(slots=True)
@@ -119,7 +133,7 @@ class _Lane:
             message, self.back = self.back, None
             return message
         parts: list[_Waiting] = []
-        lines = size = 0
+        lines = size = spans = 0
         while self.waiting:
             packet = self.waiting[0]
             if packet.receipt.given_up and not parts:
@@ -127,10 +141,17 @@ class _Lane:
                 continue
             lines += packet.lines
             size += len(packet.value) + 1
-            if parts and (self.topic != FEEDS.name or lines > MESSAGE_LINES or size > MESSAGE_BYTES):
+            spans += packet.span is not None
+            full = lines > MESSAGE_LINES or size > MESSAGE_BYTES or spans > MOST_TRACES
+            if parts and (self.topic != FEEDS.name or full):
                 break
             parts.append(self.waiting.popleft())
-        return _Message(parts[0].key, parts[0].headers, parts) if parts else None
+        if not parts:
+            return None
+        message = _Message(parts[0].key, parts[0].headers, parts)
+        if spans:
+            message.headers = [header for line, span in message.spans for header in span.headers(line)]
+        return message
 
     def linger_s(self, now_s: float) -> float:
         """Returns how long the first message may still wait for more lines."""
@@ -191,7 +212,8 @@ class FeedLog:
     def put(self, packet: Packet, receipt: Receipt) -> None:
         """Queues lines for ``feeds``; ``receipt`` learns what becomes of them."""
         lane = self._lane(FEEDS.name, packet.partition)
-        self._queue(lane, _Waiting(packet.key, packet.value, packet.lines, [], receipt, time.monotonic()))
+        span = None if receipt.trace is None else receipt.trace.send(packet.partition, packet.lines)
+        self._queue(lane, _Waiting(packet.key, packet.value, packet.lines, [], receipt, time.monotonic(), span))
 
     def put_rejected(self, original: bytes, headers: list[Header], receipt: Receipt) -> None:
         """Queues a line for ``feeds.dead-letter``."""
@@ -235,6 +257,7 @@ class FeedLog:
 
     async def _send(self, lane: _Lane) -> None:
         taken: list[_Message] = []
+        written: Any = None
         lane.sent_s = time.monotonic()
         try:
             producer, gone = await self._connected()
@@ -253,12 +276,12 @@ class FeedLog:
                 await asyncio.wait({acked, gone}, return_when=asyncio.FIRST_COMPLETED)
                 if not acked.done():
                     raise KafkaError("the connection was given up")
-                acked.result()
+                written = acked.result()
         except (KafkaError, OSError) as error:
             self._settle(taken, str(error) or type(error).__name__)
             self._broken.set()
         else:
-            self._settle(taken, None)
+            self._settle(taken, None, None if written is None else written.offset)
         finally:
             lane.sent_s = None
             self._settle([_Message(None, [], lane.dropped)], "given up")
@@ -270,8 +293,10 @@ class FeedLog:
             await self._here.wait()
         return self._producer, self._gone
 
-    def _settle(self, taken: list[_Message], fault: str | None) -> None:
-        for message in taken:
+    def _settle(self, taken: list[_Message], fault: str | None, first_offset: int | None = None) -> None:
+        for number, message in enumerate(taken):
+            for line, span in message.spans:
+                span.end(None if first_offset is None else first_offset + number, line, fault)
             for packet in message.parts:
                 self.in_flight_bytes -= len(packet.value)
                 if fault is None:

@@ -22,12 +22,14 @@ from gateway.key_ring import now_ms
 from gateway.keys import FEEDS_WRITE, Key
 from gateway.problems import Problem
 from gateway.sources import sources_of
+from gateway.traces import followed
 from schemas.packets import Checked, Sender, check_lines
 
 IDLE_S: Final = 30.0
 """A body of which nothing comes for so long is given up."""
 WHOLE_S: Final = 900.0
 """A body that takes longer than this is given up."""
+_ROUTE: Final = "/v1/feeds/{province}/records"
 _NDJSON: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 
 router = APIRouter(prefix="/v1/feeds", tags=["feeds"])
@@ -121,11 +123,12 @@ async def records(request: Request, province: str, key: Caller, once: OnceKey = 
     refuse_large(request, most, where)
     sender = sender_of(key, index)
 
-    async def write(body: "Body") -> tuple[int, dict[str, Any]]:
-        lines = Lines(inflater_of(encoding, most), most)
-        return await _write(body, lines, sender, intake, _origin(province, key))
+    with intake.admit(key, where), followed(sources_of(request).tracer, request, _ROUTE, province) as trace:
 
-    with intake.admit(key, where):
+        async def write(body: "Body") -> tuple[int, dict[str, Any]]:
+            lines = Lines(inflater_of(encoding, most), most)
+            return await _write(body, lines, sender, intake, _origin(province, key), Receipt(trace))
+
         return await answer_once(request, key, once, Body(request, most), write)
 
 
@@ -212,9 +215,9 @@ async def _first(ticket: repeats.Ticket, body: Body, write: Write) -> JSONRespon
 
 
 async def _write(
-    body: Body, lines: Lines, sender: Sender, intake: Intake, origin: list[tuple[str, bytes]]
+    body: Body, lines: Lines, sender: Sender, intake: Intake, origin: list[tuple[str, bytes]], receipt: Receipt
 ) -> tuple[int, dict[str, Any]]:
-    tally, receipt = Tally(), Receipt()
+    tally = Tally()
 
     async def _put(pieces: Iterator[Piece], size: int) -> None:
         while found := await intake.work(size, partial(_check, pieces, sender, intake)):
@@ -231,7 +234,10 @@ async def _write(
 def outcome(receipt: Receipt, tally: Tally) -> tuple[int, dict[str, Any]]:
     """Returns status and body for a request whose lines are all in the log."""
     accepted = receipt.acked_lines
-    return (200 if accepted else 400), tally.body(accepted)
+    status = 200 if accepted else 400
+    if receipt.trace is not None:
+        receipt.trace.answered(status, accepted, tally.rejected)
+    return status, tally.body(accepted)
 
 
 def _check(pieces: Iterator[Piece], sender: Sender, intake: Intake) -> list[Checked]:

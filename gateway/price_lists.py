@@ -38,11 +38,13 @@ from gateway.problems import Problem
 from gateway.profiles import MappingFault, Profile, load_profile
 from gateway.sources import sources_of
 from gateway.tables import csv_line, is_workbook, refuse_bomb
+from gateway.traces import followed
 from gateway.workbooks import SheetRows
 from schemas.packets import Checked, Rejected, Sender, check_records
 
 ROWS_SHOWN: Final = 200
 """Rows that a dry run shows as the records they become."""
+_ROUTE: Final = "/v1/feeds/{province}/price-lists"
 _GROUP_ROWS: Final = 1_000
 _IN_MEMORY_BYTES: Final = 1 << 20
 _REJECTS_BYTES: Final = 16 << 20
@@ -129,7 +131,8 @@ async def price_lists(
                     await run.read(partial(_open, file, mapping, province, most, parts.intake.workbooks.rows), where)
         return run.outcome()
 
-    with parts.intake.admit(key, where):
+    with parts.intake.admit(key, where), followed(parts.tracer, request, _ROUTE, province) as trace:
+        run.receipt.trace = trace
         if not wants_csv:
             return await answer_once(request, key, once, body, write)
         status, _ = await write(body)

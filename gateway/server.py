@@ -13,6 +13,7 @@ import structlog
 import uvicorn
 
 from config.settings import Settings
+from config.traces import tracer_of
 from gateway.app import create_app
 from gateway.feed_log import NewProducer
 from gateway.metrics import GatewayMetrics
@@ -75,7 +76,17 @@ def run(
     """
     # It repeats itself many times a second while a broker is away; gateway.alerts_topic says it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    sources = Sources.of(settings, new_producer)
+    with tracer_of(settings, "gateway") as tracer:
+        _serve(settings, Sources.of(settings, new_producer, tracer), on_listening, on_stop, serve_metrics)
+
+
+def _serve(
+    settings: Settings,
+    sources: Sources,
+    on_listening: Callable[[str], None] | None,
+    on_stop: Callable[[], object],
+    serve_metrics: ServeMetrics,
+) -> None:
     measured = GatewayMetrics(sources)
 
     def measure() -> Coroutine[Any, Any, None]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from fastapi import Request
+from opentelemetry.trace import Tracer
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -43,9 +44,10 @@ class Sources:
     keys: KeyRing
     intake: Intake
     endpoints: EndpointBook
+    tracer: Tracer | None = None
 
     @classmethod
-    def of(cls, settings: Settings, new_producer: NewProducer) -> Self:
+    def of(cls, settings: Settings, new_producer: NewProducer, tracer: Tracer | None = None) -> Self:
         """Makes them; nothing is connected yet. ``new_producer``: of acknowledged, ordered writes (agents.clients)."""
         redis = Redis.from_url(
             settings.redis_url,
@@ -63,6 +65,7 @@ class Sources:
         return cls(
             settings, hub, topic, prices, read_model, Evidence(settings), summary, redis,
             KeyRing(settings, redis), Intake(settings, FeedLog(settings, new_producer)), EndpointBook(settings, new_producer),
+            tracer,
         )  # fmt: skip
 
     async def _end_dead_keys(self) -> None:

@@ -262,6 +262,7 @@ def known_as(module: str) -> set[str]:
     others = {
         "faust": "faust-streaming", "mode": "mode-streaming", "kafka": "kafka-python", "yaml": "pyyaml",
         "starlette": "fastapi", "click": "typer", "yarl": "faust-streaming", "markupsafe": "jinja2", "llvmlite": "numba", "_pytest": "pytest",
+        "opentelemetry": "opentelemetry-sdk",
     }  # fmt: skip
     return {others.get(module, module.replace("_", "-"))}
 

@@ -1,5 +1,6 @@
 """From fetched record batches to chunks: values, offsets, times, limits; whatever the batches look like."""
 
+from contextlib import suppress
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from agents import record_batches
 from agents import record_kernels as kernels
 from agents.record_batches import Chunk, chunk_of, take
+from schemas.traced import EVERY_LINE
 from tests.agents.fetched import fetch_result, record_batch
 
 MANY = 1_000_000
@@ -129,7 +131,9 @@ def test_the_public_way_gives_the_same_chunk() -> None:
     values: list[bytes | None] = [b"a", b"bc", None]
     result, _ = fetch_result([record_batch(4, values)], 4)
     private = take(result, MANY, MANY, 7)
-    records = [SimpleNamespace(offset=4 + n, timestamp=1_000 + n, value=value) for n, value in enumerate(values)]
+    records = [
+        SimpleNamespace(offset=4 + n, timestamp=1_000 + n, value=value, headers=()) for n, value in enumerate(values)
+    ]
     public = chunk_of("feeds", 3, records, 4, 7)
     assert private is not None
     assert values_of(public) == values_of(private)
@@ -199,6 +203,61 @@ def test_headers_and_large_values_are_no_matter() -> None:
     chunk = take(result, MANY, MANY, 3)
     assert chunk is not None
     assert values_of(chunk) == [b"", b"y"]
+
+
+PARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-"
+Headers = list[tuple[str, bytes]]
+
+
+def mixed(compression: int = 0) -> list[bytes]:
+    """Four messages: without headers, followed whole, followed in part for two, not sampled."""
+    several: Headers = [
+        ("other", b"x"), ("traceparent", PARENT + b"01"), ("traced-lines", b"0-3"),
+        ("traceparent", PARENT + b"03"), ("tracestate", b"a=b"), ("traced-lines", b"4-4"),
+    ]  # fmt: skip
+    headers: list[Headers] = [[], [("traceparent", PARENT + b"01")], several, [("traceparent", PARENT + b"00")]]
+    return [
+        record_batch(number, [b"value %d" % number], compression=compression, headers=each)
+        for number, each in enumerate(headers)
+    ]
+
+
+@pytest.mark.parametrize("compression", [0, 1, 3], ids=["none", "gzip", "lz4"])
+@pytest.mark.parametrize("slow", [False, True])
+def test_what_traces_follow_is_found_and_changes_nothing_else(compression: int, slow: bool) -> None:
+    result, _ = fetch_result(mixed(compression), 0, slow=slow)
+    chunk = take(result, MANY, MANY, 4, 64)
+    assert chunk is not None
+    assert [(each.offset, each.first_line, each.last_line, each.tracestate) for each in chunk.traced] == [
+        (1, 0, EVERY_LINE, ""), (2, 0, 3, ""), (2, 4, 4, "a=b"),
+    ]  # fmt: skip
+    assert {each.traceparent[:-2].encode() for each in chunk.traced} == {PARENT}
+    assert chunk.taken_ns > 0
+    result, _ = fetch_result(mixed(compression), 0, slow=slow)
+    off = take(result, MANY, MANY, 4)
+    assert off is not None
+    assert (off.traced, off.taken_ns) == ((), 0)
+    assert values_of(chunk) == values_of(off) == [b"value %d" % number for number in range(4)]
+    assert offsets_of(chunk) == offsets_of(off)
+
+
+def test_no_more_messages_are_followed_than_allowed_and_the_next_chunk_begins_anew() -> None:
+    headers: Headers = [("traceparent", PARENT + b"01")]
+    result, _ = fetch_result([record_batch(0, [b"v"] * 10, headers=headers)], 0)
+    found = [take(result, 6, MANY, 10, 3) for _ in range(2)]
+    assert [[each.offset for each in chunk.traced] for chunk in found if chunk] == [[0, 1, 2], [6, 7, 8]]
+
+
+@given(st.binary(max_size=120), st.integers(0, 3))
+def test_headers_that_are_nonsense_are_no_fault(noise: bytes, number: int) -> None:
+    named = bytearray(record_batch(0, [b"v"], headers=[("traceparent", PARENT + b"01")] * 3 + [("x", noise)]))
+    start = named.index(b"traceparent") - 4
+    named[start + number : start + number + len(noise)] = noise[: len(named) - start - number]
+    result, _ = fetch_result([bytes(named)], 0)
+    result._partition_records._check_crcs = False
+    with suppress(CorruptRecordException):
+        chunk = take(result, MANY, MANY, 1, 64)
+        assert chunk is None or len(chunk.traced) <= 3
 
 
 def test_batches_compacted_at_their_end_are_left_behind() -> None:

@@ -5,6 +5,7 @@ import fnmatch
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -214,6 +215,8 @@ class FakeBroker:
         self.silent = False
         self.under_way: dict[tuple[str, int], int] = {}
         self.batches = 0
+        self.headers: list[list[tuple[str, bytes]]] = []
+        """Of every message, as they were given: some names come more than once."""
 
     def values(self, topic: str = "feeds") -> list[bytes]:
         return [value for (name, _), messages in self.written.items() if name == topic for _, value, _ in messages]
@@ -225,12 +228,14 @@ class FakeBroker:
 class FakeBatch:
     def __init__(self) -> None:
         self.messages: list[tuple[bytes | None, bytes, dict[str, bytes]]] = []
+        self.headers: list[list[tuple[str, bytes]]] = []
         self.size = 0
 
     def append(self, *, timestamp: int, key: bytes | None, value: bytes, headers: Any) -> object | None:
         if self.messages and self.size + len(value) > SETTINGS.batch_bytes:
             return None
         self.size += len(value)
+        self.headers.append(list(headers))
         self.messages.append((key, value, dict(headers)))
         return self
 
@@ -255,12 +260,12 @@ class FakeProducer:
     def create_batch(self) -> FakeBatch:
         return FakeBatch()
 
-    async def send_batch(self, batch: FakeBatch, topic: str, *, partition: int) -> "asyncio.Future[None]":
+    async def send_batch(self, batch: FakeBatch, topic: str, *, partition: int) -> "asyncio.Future[SimpleNamespace]":
         place = topic, partition
         assert not self.broker.under_way.get(place), "one batch of a partition at a time"
         self.broker.under_way[place] = 1
 
-        async def deliver() -> None:
+        async def deliver() -> SimpleNamespace:
             await asyncio.sleep(0.001)
             self.broker.under_way[place] = 0
             if self.broker.silent:
@@ -268,7 +273,11 @@ class FakeProducer:
             if self.broker.fault:
                 raise self.broker.fault
             self.broker.batches += 1
-            self.broker.written.setdefault(place, []).extend(batch.messages)
+            self.broker.headers += batch.headers
+            written = self.broker.written.setdefault(place, [])
+            first = len(written)
+            written += batch.messages
+            return SimpleNamespace(offset=first)
 
         return asyncio.ensure_future(deliver())
 
