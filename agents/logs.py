@@ -31,7 +31,7 @@ LIBRARY: Final = "library"
 """Reason of what a client library says by itself."""
 _POSITION: Final = ("topic", "partition", "offset", "line")
 _WARNS: Final = frozenset({"warning", "error", "critical"})
-_LIBRARIES: Final = ("aiokafka", "kafka", "faust", "mode", "asyncio", "redis")
+_LIBRARIES: Final = ("aiokafka", "kafka", "faust", "mode", "asyncio", "redis", "opentelemetry", "urllib3")
 _TEMPLATES: Final = 256
 """So many different lines are remembered."""
 # Both of structlog's own ways show local variables: passwords are among those of a client that cannot log in.

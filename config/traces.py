@@ -5,13 +5,14 @@ the service is called, how long the queue is. What goes wrong with a trace is lo
 """
 
 import importlib.metadata
-import logging
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
+
+import structlog
 
 from config.settings import Settings
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 CLOSE_S: Final = 1.0
 """What waits for the collector when a process ends has so long to get there."""
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("traces")
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def tracer_of(settings: Settings, process: str, processor: "SpanProcessor | None
     try:
         processor = processor or _queue()
     except (ValueError, OSError) as fault:
-        log.warning("no traces: %s", fault)
+        _log.warning("there are no traces: OpenTelemetry's variables do not fit", reason="traces_off", fault=fault)
         processor = None
     if processor is None:
         yield None
@@ -104,5 +105,5 @@ class Harmless:
     ) -> bool:
         if not isinstance(fault, Exception):
             return False
-        log.warning("a trace failed: %r", fault)
+        _log.warning("a span is not as it should be; the record is", reason="trace_failed", fault=fault)
         return True
