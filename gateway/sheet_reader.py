@@ -37,13 +37,14 @@ def _text(cell: Any) -> str:
     return cell.isoformat() if isinstance(cell, date) else "" if cell is None else str(cell)
 
 
-def told(raw: bytes, most_cells: int, most_characters: int) -> Iterator[object]:
+def told(file: io.BytesIO, most_cells: int, most_characters: int) -> Iterator[object]:
     """Yields what is to be said of a workbook: ``[row, cells]``, or ``[row, [], fault]``, then ``{"fault": …}``.
 
     Rows count from 1; empty ones are left out. A fault of the whole is null where there is none.
     """
     try:
-        sheet = CalamineWorkbook.from_filelike(io.BytesIO(raw)).get_sheet_by_index(0)
+        with file:  # its bytes are let go before the rows are made
+            sheet = CalamineWorkbook.from_filelike(file).get_sheet_by_index(0)
         for number, row in enumerate(sheet.iter_rows(), 1):
             cells = cells_of(row)
             if len(cells) > most_cells:
@@ -78,8 +79,7 @@ def main() -> None:
             used = resource.getrusage(resource.RUSAGE_SELF)
             left_s = int(used.ru_utime + used.ru_stime) + bounds["cpu_s"] + 1
             resource.setrlimit(resource.RLIMIT_CPU, (left_s, resource.RLIM_INFINITY))
-        raw = sys.stdin.buffer.read(size)
-        for each in told(raw, bounds["most_cells"], bounds["most_characters"]):
+        for each in told(io.BytesIO(sys.stdin.buffer.read(size)), bounds["most_cells"], bounds["most_characters"]):
             sys.stdout.buffer.write(json.dumps(each, ensure_ascii=False).encode() + b"\n")
         sys.stdout.buffer.flush()
 

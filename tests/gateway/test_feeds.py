@@ -263,6 +263,31 @@ def test_too_much_at_once_is_429() -> None:
     ask(work)
 
 
+def test_bodies_that_the_broker_does_not_take_fill_the_bound_and_no_more() -> None:
+    """What waits for the broker counts, whoever sent it: the next body is 429 at once, and taken when there is room again."""
+    bound = 4 * ingest.RESERVE_BYTES
+    parts = Parts()
+    settings = SETTINGS.model_copy(update={"feeds_in_flight_bytes": bound, "feeds_answer_s": 0.5})
+    parts.intake._settings = parts.intake.log._settings = settings
+
+    async def work(parts: Parts, client: httpx.AsyncClient) -> None:
+        parts.broker.silent = True
+        body = b"\n".join(quote(number) for number in range(32_000))
+        assert len(body) > bound
+        waiting = [asyncio.create_task(client.post(PATH, content=body)) for _ in range(3)]
+        async with asyncio.timeout(10):
+            while parts.intake.log.has_room():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        desk = token_of(parts, Owner("operator", "desk"))
+        answer = await client.post(PATH, content=quote(1), headers=desk)
+        assert (answer.status_code, answer.json()["error"]["code"], answer.headers["Retry-After"]) == (429, "busy", "2")
+        # A body is read in pieces, and each may be on its way when the bound is passed.
+        assert parts.intake.log.in_flight_bytes < bound + len(waiting) * ingest.RESERVE_BYTES
+        assert {(await answer).status_code for answer in waiting} <= {429, 503}
+
+    ask(work, parts)
+
+
 def test_a_body_that_stops_coming_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeds, "IDLE_S", 0.1)
 
