@@ -213,7 +213,9 @@ class FeedLog:
         """Queues lines for ``feeds``; ``receipt`` learns what becomes of them."""
         lane = self._lane(FEEDS.name, packet.partition)
         span = None if receipt.trace is None else receipt.trace.send(packet.partition, packet.lines)
-        self._queue(lane, _Waiting(packet.key, packet.value, packet.lines, [], receipt, time.monotonic(), span))
+        is_copy = packet.key is None and packet.partition > 0  # a record for every partition counts once
+        lines = 0 if is_copy else packet.lines
+        self._queue(lane, _Waiting(packet.key, packet.value, lines, [], receipt, time.monotonic(), span))
 
     def put_rejected(self, original: bytes, headers: list[Header], receipt: Receipt) -> None:
         """Queues a line for ``feeds.dead-letter``."""

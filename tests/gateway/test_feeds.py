@@ -95,6 +95,17 @@ def test_rejected_lines_are_told_and_kept() -> None:
     ask(work)
 
 
+def test_a_policy_goes_to_every_partition_and_counts_once() -> None:
+    async def work(parts: Parts, client: httpx.AsyncClient) -> None:
+        policy = b'{"type":"policy","at":1,"policy":{}}'
+        desk = token_of(parts, Owner("operator", "desk"))
+        answer = await client.post(PATH, content=b"\n".join([quote(1), policy, b"oops"]), headers=desk)
+        assert (answer.json()["accepted"], answer.json()["rejected"]) == (2, 1)
+        assert sorted(parts.broker.lines()) == sorted([quote(1), *[policy] * 4])
+
+    ask(work)
+
+
 def test_nothing_good_is_400_with_the_reasons() -> None:
     async def work(_: Parts, client: httpx.AsyncClient) -> None:
         answer = await client.post(PATH, content=b"oops\n")
