@@ -74,8 +74,11 @@ class _Reader:
             yield told[0], told[1], told[2] if len(told) > 2 else None
         raise _too_much()
 
-    def end(self) -> None:
+    def kill(self) -> None:
         self._process.kill()
+
+    def end(self) -> None:
+        self.kill()
         self._process.communicate()
 
 
@@ -85,14 +88,17 @@ class Workbooks:
     def __init__(self, memory_bytes: int = MEMORY_BYTES, cpu_s: int = CPU_S) -> None:
         self._bounds = memory_bytes, cpu_s
         self._idle: list[_Reader] = []
+        self._at_work: set[_Reader] = set()
         self._closed = False
 
     def rows(self, file: BinaryIO) -> Iterator[SheetRow]:
         """Yields the first sheet's rows that are not empty; raises MappingFault."""
         reader = self._reader()
+        self._at_work.add(reader)
         try:
             yield from reader.rows(file)
         finally:
+            self._at_work.discard(reader)
             if reader.ready and not self._closed:
                 self._idle.append(reader)
             else:
@@ -109,8 +115,10 @@ class Workbooks:
             reader.end()
 
     def close(self) -> None:
-        """Ends the readers that wait; the others end with what they read."""
+        """Ends all readers; those at work say that it was too much."""
         self._closed = True
+        for reader in list(self._at_work):
+            reader.kill()
         while self._idle:
             self._idle.pop().end()
 

@@ -72,5 +72,16 @@ def test_one_that_is_not_read_to_its_end_is_ended_and_one_that_was_killed_is_rep
     assert len(rows(readers, workbook([("x",)]))) == 1
 
 
+def test_who_closes_waits_for_no_reader() -> None:
+    readers = Workbooks()
+    reading = readers.rows(io.BytesIO(workbook([(f"row {number}",) for number in range(20_000)])))
+    assert next(reading)[0] == 1
+    readers.close()
+    with pytest.raises(MappingFault):
+        list(reading)
+    assert not readers._at_work
+    assert not readers._idle
+
+
 def test_a_file_of_ones_own_may_take_what_it_takes() -> None:
     assert len(list(sheet_rows(io.BytesIO(LARGE)))) == 2_000
