@@ -117,6 +117,16 @@ class Hub:
         self._floor |= positions
         self._ends |= ends
 
+    @property
+    def caught_up(self) -> bool:
+        """Tells whether both topics are read up to where they ended when they were reached.
+
+        Before that a cursor of another gateway is ahead of this one, and so is what a process noted before it was restarted.
+        """
+        positions = self.positions or {}
+        reached = all(positions.get(lane, 0) >= end for lane, end in self._ends.items())
+        return reached and bool(self.lanes(prices=False)) and bool(self.lanes(prices=True))
+
     def lanes(self, *, prices: bool) -> dict[int, int]:
         """Returns the positions of ``price-changes``, or of ``alerts``; empty until the topic was reached."""
         return {lane: at for lane, at in (self.positions or {}).items() if (lane >= PRICE_LANES) == prices}
@@ -197,31 +207,49 @@ class Hub:
 
         ``prices``: those of ``price-changes``, too.
         """
-        positions = self.positions or {}
-        asked = cursor if prices else alerts_only(cursor)
-        if any(offset > positions.get(partition, -1) for partition, offset in asked.items()):
+        if self.is_behind(cursor, prices=prices):
             return "unknown"
+        asked = cursor if prices else alerts_only(cursor)
         floors = self._floor if prices else alerts_only(self._floor)
         missing = any(asked.get(partition, 0) < floor for partition, floor in floors.items())
         return "log" if missing else "ring"
 
-    def since(self, cursor: Mapping[int, int], wanted: Filter) -> Iterator[bytes]:
-        """Gives the messages of the ring after a cursor. Each has a cursor of its own: that of the hub then."""
-        return (entry.frame for entry in self.entries_since(cursor) if wants(wanted, entry))
+    def is_behind(self, cursor: Mapping[int, int], *, prices: bool = False) -> bool:
+        """Tells whether a cursor is further than what was read here: of another log, or of a gateway that is ahead."""
+        positions = self.positions or {}
+        asked = cursor if prices else alerts_only(cursor)
+        return any(offset > positions.get(partition, -1) for partition, offset in asked.items())
+
+    def since(self, cursor: Mapping[int, int], until: Mapping[int, int], wanted: Filter) -> Iterator[bytes]:
+        """Gives the messages of the ring from ``cursor`` up to ``until``, both next offsets.
+
+        The cursor of each is ``cursor``, moved on behind it: another gateway may have read partitions in another order.
+        """
+        positions = dict(cursor)
+        for entry in list(self.entries_since(cursor)):
+            if entry.offset < until.get(entry.partition, 0):
+                positions[entry.partition] = entry.offset + 1
+                if wants(wanted, entry):
+                    yield entry_frame(entry.kind, entry.value, positions)
 
     def entries_since(self, cursor: Mapping[int, int]) -> Iterator[Entry]:
         """Gives the events of the ring after a cursor, for everybody."""
         return (entry for entry in self._ring if entry.offset >= cursor.get(entry.partition, 0))
 
-    def latest(self, count: int, wanted: Filter) -> list[bytes]:
-        """Returns the last ``count`` messages of the ring that pass, oldest first."""
+    def latest(self, count: int, until: Mapping[int, int], wanted: Filter) -> list[bytes]:
+        """Returns the last ``count`` messages of the ring before ``until`` that pass, oldest first."""
         found: list[bytes] = []
         for entry in reversed(self._ring):
             if len(found) >= count:
                 break
-            if wants(wanted, entry):
+            if entry.offset < until.get(entry.partition, 0) and wants(wanted, entry):
                 found.append(entry.frame)
         return found[::-1]
+
+
+def entry_frame(kind: str, value: bytes, positions: Mapping[int, int]) -> bytes:
+    """Renders an event as an SSE message. ``positions``: the cursor behind it."""
+    return frame_of("price" if kind == PRICE_CHANGED else "alert", value, format_cursor(positions))
 
 
 def bands_of(event: dict[str, Any]) -> tuple[str, ...]:
@@ -246,15 +274,16 @@ def entry_of(
 ) -> Entry:
     """Makes an entry of an event. ``positions``: the cursor behind it. Raises KeyError where a field is missing."""
     is_alert = "alert_id" in event
+    kind = event["kind"] if is_alert else PRICE_CHANGED
     supplier = event.get("supplier")
     return Entry(
         partition=lane,
         offset=offset,
-        kind=event["kind"] if is_alert else PRICE_CHANGED,
+        kind=kind,
         province=event.get("province"),
         bands=bands_of(event),
         code=event.get("code") or "",
         suppliers=(frozenset((supplier,)) if supplier else NOBODY) if is_alert else suppliers,
         value=value,
-        frame=frame_of("alert" if is_alert else "price", value, format_cursor(positions)),
+        frame=entry_frame(kind, value, positions),
     )

@@ -55,11 +55,16 @@ async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@probes.get("/readyz", responses={503: {"description": "Redis or the broker is away"}})
+@probes.get("/readyz", responses={503: {"description": "Redis or the broker is away, or it has only just started"}})
 async def readyz(request: Request) -> JSONResponse:
-    """Says whether Redis and the broker can be reached: 200, or 503 with what is away."""
+    """Says whether requests can be served: 200, or 503 with what is away, or not read yet."""
     sources = sources_of(request)
-    shown = sources.summary.as_json()
-    ready = shown["redis"]["ok"] and shown["broker"]["ok"]
-    body = {"status": "ready" if ready else "not_ready", "redis": shown["redis"], "broker": shown["broker"]}
+    shown, checks = sources.summary.as_json(), sources.ready()
+    ready = all(checks.values())
+    body = {
+        "status": "ready" if ready else "not_ready",
+        "checks": checks,
+        "redis": shown["redis"],
+        "broker": shown["broker"],
+    }
     return JSONResponse(body, 200 if ready else 503)

@@ -5,7 +5,6 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Coroutine
-from functools import partial
 from types import FrameType
 from typing import Any, Final
 
@@ -90,7 +89,7 @@ def _serve(
     measured = GatewayMetrics(sources)
 
     def measure() -> Coroutine[Any, Any, None]:
-        serve_metrics(settings, measured, ready=partial(_ready, sources))
+        serve_metrics(settings, measured, ready=sources.ready)
         return measured.holds.keep()
 
     faults: list[BaseException] = []
@@ -130,7 +129,3 @@ def _bind(settings: Settings) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2_048)
     except OSError as fault:
         raise OSError(fault.errno, f"cannot listen on {host}:{port}: {fault.strerror}") from fault
-
-
-def _ready(sources: Sources) -> dict[str, bool]:
-    return {"redis": sources.summary.problem is None, "broker": sources.topic.problem is None}

@@ -68,6 +68,17 @@ class Sources:
             tracer,
         )  # fmt: skip
 
+    def ready(self) -> dict[str, bool]:
+        """Returns what this gateway needs to serve, and whether each of it is there."""
+        return {
+            "redis": self.summary.problem is None,
+            "broker": self.topic.problem is None and self.prices.problem is None,
+            "events": self.hub.caught_up,
+            "keys": self.keys.loaded,
+            "endpoints": self.endpoints.loaded,
+            "feeds": self.intake.warm and self.intake.log.problem is None,
+        }
+
     async def _end_dead_keys(self) -> None:
         """Ends the streams of keys that were revoked or have expired."""
         while True:

@@ -26,6 +26,9 @@ BACKLOG_EVENTS: Final = 1_000
 CLIENTS: Final = 2_000
 """Streams that one gateway holds at once."""
 RETRY_MS: Final = 1_000
+REACH_S: Final = 3.0
+"""So long a client waits that comes from a gateway which has read further than this one."""
+_LOOK_S: Final = 0.02
 
 _log = structlog.get_logger("stream")
 router = APIRouter()
@@ -113,7 +116,19 @@ async def events(
     wanted = filter_from(province, kind, band)
     cursor = cursor_from(last_event_id or after)
     refuse_a_crowd(sources, "/events")
+    await until_reached(sources.hub, cursor)
     return Stream(sources.hub, wanted, partial(_first, sources=sources, cursor=cursor, backlog=backlog), counted=True)
+
+
+async def until_reached(hub: Hub, cursor: dict[int, int] | None, *, prices: bool = False) -> None:
+    """Waits until this gateway has read as far as a cursor: another one, which the client left, may be ahead.
+
+    Gives up after REACH_S: the cursor is of another log, then.
+    """
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + REACH_S
+    while cursor and hub.positions and hub.is_behind(cursor, prices=prices) and loop.time() < deadline_s:  # noqa: ASYNC110
+        await asyncio.sleep(_LOOK_S)
 
 
 def refuse_a_crowd(sources: Sources, where: str) -> None:
@@ -156,13 +171,15 @@ async def past(
     hub = sources.hub
     prices = client.wanted.prices
     if cursor is None:
-        frames = hub.latest(backlog, client.wanted) or await _backlog_of_redis(sources, client.wanted, backlog)
+        frames = hub.latest(backlog, client.start, client.wanted) or await _backlog_of_redis(
+            sources, client.wanted, backlog
+        )
         if frames:
             yield b"".join(frames)
         return
     where = hub.locate(cursor, prices=prices)
     if where == "ring":
-        frames = list(hub.since(cursor, client.wanted))
+        frames = list(hub.since(cursor, client.start, client.wanted))
         if frames:
             yield b"".join(frames)
         return
@@ -179,7 +196,7 @@ async def past(
         else:
             return
     yield frame_of("reset", b'{"why":"cursor_not_in_log"}')
-    frames = hub.latest(backlog, client.wanted)
+    frames = hub.latest(backlog, client.start, client.wanted)
     if frames:
         yield b"".join(frames)
 

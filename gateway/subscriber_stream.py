@@ -14,7 +14,7 @@ from gateway.hub import frame_of
 from gateway.keys import EVENTS_READ, Key
 from gateway.problems import Problem
 from gateway.sources import Sources, sources_of
-from gateway.stream import RETRY_MS, Stream, Words, cursor_from, past, refuse_a_crowd
+from gateway.stream import RETRY_MS, Stream, Words, cursor_from, past, refuse_a_crowd, until_reached
 
 STREAMS_OF_AN_OWNER: Final = 100
 """Streams that all keys of one owner may have open on one gateway."""
@@ -66,12 +66,13 @@ async def stream(
     wanted = event_filter(key, province, kind, [], code)
     cursor = cursor_from(last_event_id or after)
     refuse_a_crowd(sources, _WHERE)
-    if not (sources.hub.lanes(prices=False) and sources.hub.lanes(prices=True)):
+    if not sources.hub.caught_up:
         remedy = "The gateway has only just started, or the broker is away. Try again in a moment."
-        raise Problem(503, "not_ready", "the log was not reached yet", _WHERE, remedy)
+        raise Problem(503, "not_ready", "the log is not read up to its end yet", _WHERE, remedy)
     if sum(client.owner == str(key.owner) for client in sources.hub.clients) >= STREAMS_OF_AN_OWNER:
         what = f"{key.owner} has {STREAMS_OF_AN_OWNER} streams open here"
         raise Problem(429, "too_many_streams", what, _WHERE, "One stream carries everything; close the others.")
+    await until_reached(sources.hub, cursor, prices=True)
     first = partial(_first, sources=sources, cursor=cursor)
     return Stream(sources.hub, wanted, first, owner=str(key.owner), key_id=key.id)
 

@@ -59,6 +59,7 @@ class Courier:
         self._values: dict[tuple[int, int], bytes] = {}
         self._queues: OrderedDict[str, deque[Delivery]] = OrderedDict()
         self._under_way: dict[asyncio.Task[None], str] = {}
+        self._finishing = False
         for delivery in self.progress.outstanding:
             self._queues.setdefault(delivery.code, deque()).append(delivery)
 
@@ -77,6 +78,11 @@ class Courier:
     def is_wanted(self) -> bool:
         """Tells whether its owner wants it on."""
         return self.endpoint.enabled
+
+    def finish(self) -> set[asyncio.Task[None]]:
+        """Starts nothing more; returns the attempts that are under way: whoever waits for them sends nothing twice."""
+        self._finishing = True
+        return set(self._under_way)
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -184,7 +190,7 @@ class Courier:
             self._changed.clear()
             if self.progress.disabled is not None and self.is_on:
                 self._enable()
-            due_ms = self._start_attempts() if self.is_on else None
+            due_ms = self._start_attempts() if self.is_on and not self._finishing else None
             wait_s = 60.0 if due_ms is None else max(0.0, (due_ms - now_ms()) / 1_000)
             try:
                 async with asyncio.timeout(min(wait_s, 60.0) + 0.001):  # wait_for may swallow a cancellation

@@ -31,8 +31,8 @@ class LogSource:
 
     @property
     def ready(self) -> bool:
-        """Tells whether both logs were reached."""
-        return bool(self.hub.lanes(prices=False)) and bool(self.hub.lanes(prices=True))
+        """Tells whether both logs are read up to where they ended: what couriers noted before is not ahead of them."""
+        return self.hub.caught_up
 
     async def between(
         self, cursor: Mapping[int, int], until: Mapping[int, int], wanted: Filter

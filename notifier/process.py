@@ -34,7 +34,9 @@ LOOK_S: Final = 0.1
 _JOURNAL_S: Final = 0.5
 _NAMES_AT_ONCE: Final = 64
 """Host names looked up at once: one that its server does not answer must not hold up the others."""
-_STOP_S: Final = 5.0
+FINISH_S: Final = 3.0
+"""SIGTERM: attempts under way may take so long. Those that take longer are made again, with the same id."""
+_STOP_S: Final = 7.0
 
 _log = structlog.get_logger("notifier")
 NewProducer = Callable[[Settings], Any]
@@ -56,7 +58,9 @@ async def run(
     notifier = Notifier(settings, new_producer, redis)
     serve_metrics(
         settings, NotifierMetrics(notifier),
-        ready=lambda: {"endpoints": notifier.book.loaded, "progress": notifier.progress.loaded},
+        ready=lambda: {
+            "endpoints": notifier.book.loaded, "progress": notifier.progress.loaded, "logs": notifier.source.ready,
+        },
     )  # fmt: skip
     running = asyncio.create_task(notifier.run())
     stopped = asyncio.create_task(stop.wait())
@@ -84,7 +88,7 @@ class Notifier:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._alerts = AlertsTopic(settings, hub)
         self._prices = AlertsTopic.of_prices(settings, hub, Listers(ReadModel(redis)))
-        self._source = LogSource(settings, hub, self._alerts, self._prices)
+        self.source = LogSource(settings, hub, self._alerts, self._prices)
         self._journal = Journal(redis)
         self._gone: list[str] = []
         self.attempts = AttemptCounts()
@@ -92,13 +96,13 @@ class Notifier:
     @property
     def positions(self) -> dict[int, int]:
         """Returns how far the logs are read, by lane; empty while the broker is away."""
-        return {} if self._alerts.problem else dict(self._source.hub.positions or {})
+        return {} if self._alerts.problem else dict(self.source.hub.positions or {})
 
     async def run(self) -> None:
         """Works until cancelled; what changed is written before it ends. Raises one of BROKER_FAULTS at its start."""
         await self.progress.start()
         sender = Sender(networks_of(self._settings.webhooks_allowed_networks))
-        around = Surroundings(self._source, sender, self._journal, random.random, self.attempts)
+        around = Surroundings(self.source, sender, self._journal, random.random, self.attempts)
         parts = (self._alerts.follow(), self._prices.follow(), self.book.follow(), self._write_journal())
         tasks = [asyncio.create_task(part) for part in parts]
         try:
@@ -112,6 +116,8 @@ class Notifier:
                     self._appoint(around)
                 await asyncio.sleep(LOOK_S)
         finally:
+            if under_way := set().union(*(courier.finish() for courier in self.couriers.values())):
+                await asyncio.wait(under_way, timeout=FINISH_S)
             await end([*self._running.values(), *tasks])
             await self._write_changed()
             await self._journal.write()

@@ -2,6 +2,7 @@ import asyncio
 
 import orjson
 
+from gateway.cursors import PRICE_LANES
 from gateway.filters import Filter
 from gateway.hub import Hub, Repeats
 from tests.gateway.fakes import event
@@ -113,13 +114,39 @@ def test_a_cursor_is_in_the_ring_in_the_log_or_unknown() -> None:
     for number in range(5):
         publish(hub, 5 + number, number + 1)
     assert hub.locate({0: 7, 1: 0}) == "ring"
-    assert len(list(hub.since({0: 7, 1: 0}, EVERYTHING))) == 3
+    assert len(list(hub.since({0: 7, 1: 0}, {0: 10, 1: 0}, EVERYTHING))) == 3
     assert hub.locate({0: 10, 1: 0}) == "ring"
-    assert list(hub.since({0: 10, 1: 0}, EVERYTHING)) == []
+    assert list(hub.since({0: 10, 1: 0}, {0: 10, 1: 0}, EVERYTHING)) == []
     assert hub.locate({0: 6, 1: 0}) == "log"
     assert hub.locate({1: 0}) == "log"
     assert hub.locate({0: 11, 1: 0}) == "unknown"
     assert hub.locate({0: 7, 2: 1}) == "unknown"
+
+
+def test_what_comes_again_from_the_ring_ends_where_a_queue_began_and_moves_the_clients_own_cursor() -> None:
+    hub = a_hub()
+    publish(hub, 0, 1, partition=1)  # another gateway read partition 0 first: the client has all of that
+    for number in range(3):
+        publish(hub, 5 + number, 2 + number)
+    start = dict(hub.positions or {})
+    publish(hub, 1, 9, partition=1)  # it is in the queue
+    assert ids(b"".join(hub.since({0: 8, 1: 0}, start, EVERYTHING))) == ["0:8,1:1"]
+    assert ids(b"".join(hub.since({0: 7, 1: 0}, start, EVERYTHING))) == ["0:7,1:1", "0:8,1:1"]
+    assert len(hub.latest(10, start, EVERYTHING)) == 4
+
+
+def test_a_hub_has_caught_up_once_both_topics_are_read_to_where_they_ended() -> None:
+    hub = Hub()
+    seen = [hub.caught_up]
+    hub.begin({0: 5, 1: 0}, {0: 6, 1: 0})
+    seen.append(hub.caught_up)
+    hub.begin({PRICE_LANES: 2}, {PRICE_LANES: 2})
+    seen.append(hub.caught_up)
+    publish(hub, 5)
+    seen.append(hub.caught_up)
+    hub.begin({0: 0, 1: 0}, {0: 1})
+    seen.append(hub.caught_up)
+    assert seen == [False, False, False, True, False]
 
 
 def test_a_log_that_began_anew_makes_clients_start_over() -> None:
@@ -131,7 +158,7 @@ def test_a_log_that_began_anew_makes_clients_start_over() -> None:
         taken = await client.take()
         assert b"event: reset" in taken
         assert ids(taken) == ["0:1"]
-        assert len(hub.latest(10, EVERYTHING)) == 1
+        assert len(hub.latest(10, {0: 1}, EVERYTHING)) == 1
 
     asyncio.run(run())
 

@@ -6,6 +6,7 @@ import httpx
 import orjson
 import pytest
 
+from gateway.cursors import PRICE_LANES
 from gateway.evidence import Position, line_of
 from gateway.pages import static_version
 from tests.gateway.fakes import Parts, event
@@ -162,6 +163,12 @@ def test_readiness_tells_what_is_away_and_recovers() -> None:
         assert answer.json()["broker"]["ok"]
         parts.redis.away = False
         await parts.summary.refresh()
+        body = (await client.get("/readyz")).json()
+        assert body["checks"] == {
+            "redis": True, "broker": True, "events": False, "keys": True, "endpoints": True, "feeds": False,
+        }  # fmt: skip
+        parts.hub.begin({PRICE_LANES: 0}, {})
+        parts.intake.warm, parts.intake.log.problem = True, None
         assert (await client.get("/readyz")).status_code == 200
         parts.topic.problem = "no answer"
         assert (await client.get("/readyz")).json()["broker"] == {

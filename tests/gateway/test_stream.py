@@ -49,6 +49,19 @@ def test_a_client_resumes_where_it_was_without_loss_or_repeat(how: str) -> None:
     serve(work)
 
 
+def test_a_client_of_a_gateway_that_is_ahead_is_waited_for() -> None:
+    async def work(parts: Parts, client: httpx.AsyncClient) -> None:
+        parts.write(event(1))
+        asyncio.get_running_loop().call_later(0.2, lambda: parts.write(event(2)))
+        async with client.stream("GET", "/events", headers={"Last-Event-ID": "0:2,1:0"}) as answer:
+            asyncio.get_running_loop().call_later(0.3, lambda: parts.write(event(3)))
+            stream = Messages(answer)
+            assert await stream.take(1, "ready") == [("0:2,1:0", {})]
+            assert [cursor for cursor, _ in await stream.take(1)] == ["0:3,1:0"]
+
+    serve(work)
+
+
 def test_a_client_that_was_away_long_is_served_from_the_log() -> None:
     async def work(parts: Parts, client: httpx.AsyncClient) -> None:
         for number in range(1, 10):

@@ -126,6 +126,29 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "DELAYS_S", (0, *[0.02] * 9))
 
 
+def test_one_that_finishes_starts_nothing_and_what_is_under_way_counts() -> None:
+    gate = asyncio.Event()
+
+    async def later(_event_id: str, _before: int) -> Outcome:
+        await gate.wait()
+        return GOOD
+
+    async def work(scene: Scene) -> None:
+        async with scene.courier() as courier:
+            scene.publish(1, code=1)
+            await scene.until(lambda: scene.receiver.at_once == 1)
+            under_way = courier.finish()
+            scene.publish(2, code=2)
+            await scene.until(lambda: len(courier.progress.outstanding) == 2)
+            gate.set()
+            await asyncio.wait(under_way, timeout=5)
+            await asyncio.sleep(0.05)
+            assert len(scene.receiver.got) == 1
+            assert len(courier.progress.outstanding) == 1
+
+    play(work, later)
+
+
 def test_what_was_there_and_what_comes_is_sent_once_and_the_cursor_follows() -> None:
     async def work(scene: Scene) -> None:
         old = [scene.publish(number, code=number) for number in range(5)]
