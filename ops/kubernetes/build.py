@@ -17,6 +17,8 @@ IMAGE: Final = "pricelink:0.1.0"
 UID: Final = 10001
 METRICS_PORT: Final = 9100
 GATEWAY_PORT: Final = 8000
+FORGOTTEN_S: Final = 4
+"""From when a pod is to go until no node sends it connections any more."""
 SETTINGS: Final = {
     "PRICELINK_BROKER_KIND": "kafka",
     "PRICELINK_BOOTSTRAP": "kafka-bootstrap.kafka:9092",
@@ -111,6 +113,8 @@ def service_container(name: str, cpu: str, memory: str, most: str) -> Manifest:
             {"name": "PRICELINK_GATEWAY_HOST", "value": "0.0.0.0"},  # noqa: S104
             {"name": "PRICELINK_GATEWAY_PORT", "value": str(GATEWAY_PORT)},
         ]
+        # A gateway that is asked to stop takes no more connections; until then the service must have forgotten it.
+        made["lifecycle"] = {"preStop": {"sleep": {"seconds": FORGOTTEN_S}}}
     if name == "worker":
         made["env"].append({"name": "PRICELINK_STATIC_MEMBER", "value": "true"})
     return made

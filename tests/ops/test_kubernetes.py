@@ -8,6 +8,7 @@ import pytest
 import typer.main
 import yaml
 
+from agents.watchdog import DRAIN_S
 from cli.main import app
 from config.settings import Settings
 from ops.kubernetes import build
@@ -123,6 +124,13 @@ def test_a_process_is_asked_how_it_is(name: str) -> None:
         assert (probe["path"], probe["port"] in ports) == (path, True)
         assert probe["port"] == ("http" if name == "gateway" else "metrics")
     assert ports["metrics"] == int(build.SETTINGS["PRICELINK_METRICS_PORT"])
+
+
+def test_a_gateway_serves_until_its_service_has_forgotten_it() -> None:
+    spec = pods()["gateway"]["spec"]
+    sleeps_s = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert sleeps_s > 0
+    assert sleeps_s + DRAIN_S < spec["terminationGracePeriodSeconds"]
 
 
 def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
