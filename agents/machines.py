@@ -9,6 +9,9 @@ import numpy.typing as npt
 from config.settings import Settings
 from schemas.batches import Batch, Effects, StateRows
 
+Reached = Callable[[str], object]
+"""Is told the name of a stage."""
+
 
 class MachineLike(Protocol):
     """All state of one partition; a function of the log."""
@@ -17,8 +20,8 @@ class MachineLike(Protocol):
     def clock_ms(self) -> int:
         """Returns the partition clock (SPEC §2)."""
 
-    def apply(self, batch: Batch) -> Effects:
-        """Applies a batch, whole."""
+    def apply(self, batch: Batch, reached: Reached | None = None) -> Effects:
+        """Applies a batch, whole. ``reached``: told each stage that is done."""
 
     def open_alerts(self) -> npt.NDArray[np.int64]:
         """Returns how many alerts are open: int64[9 kinds, 4 bands]."""

@@ -7,6 +7,7 @@ some 50 µs, and only chunks with lines that are followed have any.
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from agents.machines import MachineLike
+from agents.machines import MachineLike, Reached
 from agents.metrics import Metrics
 from agents.record_batches import Chunk
 from config.settings import Settings
@@ -72,8 +73,14 @@ class Traces:
             "messaging.client.id": f"pricelink-{settings.instance}",
         }
         self._open: list[_Open] = []
+        self._stages: list[tuple[str, int]] = []
 
     # Told by the stream
+
+    def stages(self) -> Reached:
+        """A chunk with followed lines is about to be applied: returns what is told the stages that it has reached."""
+        self._stages = [("", self._now_ns())]
+        return lambda name: self._stages.append((name, self._now_ns()))
 
     def applied(self, chunk: Chunk, effects: Effects, seconds: float) -> None:
         """A chunk was applied; its effects go out next."""
@@ -115,15 +122,13 @@ class Traces:
 
     def _begin(self, chunk: Chunk, effects: Effects, seconds: float) -> None:
         now_ns = self._now_ns()
+        stages, self._stages = self._stages or [("", now_ns - int(seconds * _NS))], []
         opened = _Open(chunk.partition, chunk.next_offset, [], effects)
         self._open.append(opened)
         for traced in chunk.traced:
             lines = self._batch(chunk, traced)
             opened.lines.append(lines)
-            apply = self._tracer.start_span(
-                "apply", lines.context, attributes=_size_of(effects), start_time=now_ns - int(seconds * _NS)
-            )
-            apply.end(now_ns)
+            self._apply(lines.context, effects, stages, now_ns)
         for topic, run in ((ALERTS.name, effects.alerts), (PRICE_CHANGES.name, effects.price_changes)):
             opened.events[topic] = self._events(topic, run, opened.lines, now_ns)
         _note(effects.dead_letters, opened.lines, now_ns)
@@ -144,6 +149,14 @@ class Traces:
             f"process {chunk.topic}", parent, SpanKind.CONSUMER, about, start_time=chunk.taken_ns or None
         )
         return _Lines(traced, span, set_span_in_context(span))
+
+    def _apply(self, context: Context, effects: Effects, stages: list[tuple[str, int]], now_ns: int) -> None:
+        """The machine's work on the whole batch, and its stages: a name, and when it was reached, from the second on."""
+        apply = self._tracer.start_span("apply", context, attributes=_size_of(effects), start_time=stages[0][1])
+        inside = set_span_in_context(apply)
+        for (_, start_ns), (name, end_ns) in pairwise(stages):
+            self._tracer.start_span(name, inside, start_time=start_ns).end(end_ns)
+        apply.end(now_ns)
 
     def _events(self, topic: str, run: Run, followed: list[_Lines], now_ns: int) -> list[Span]:
         rows = np.flatnonzero(np.isin(run.table["offset"], [lines.traced.offset for lines in followed]))

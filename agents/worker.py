@@ -86,8 +86,8 @@ class Worker:
         self._settings = settings
         self._new_machine = new_machine
         self._metrics = Metrics()
-        traces = None if tracer is None else _traces(tracer, settings, self._metrics)
-        observer = traces or self._metrics
+        self._traces = None if tracer is None else _traces(tracer, settings, self._metrics)
+        observer = self._traces or self._metrics
         self._tasks = Tasks()
         self._threads = ThreadPoolExecutor(1, "machine")
         self._watchdog = Watchdog(settings.stall_s)
@@ -108,7 +108,7 @@ class Worker:
                 settings,
                 self._tasks.spawn,
                 observer.alerts_acked,
-                None if traces is None else traces.changes_acked,
+                None if self._traces is None else self._traces.changes_acked,
             ),
             store=KafkaStateStore(writer, settings),
             fence=GroupFence(self._app),
@@ -172,9 +172,10 @@ class Worker:
             await self._feeds.process(chunk, generation, ack)
 
     async def _apply(self, machine: MachineLike, chunk: Chunk) -> Effects:
+        reached = self._traces.stages() if self._traces is not None and chunk.traced else None
         if len(chunk.batch.data) < _SMALL_BYTES:
-            return machine.apply(chunk.batch)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, machine.apply, chunk.batch)
+            return machine.apply(chunk.batch, reached)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, machine.apply, chunk.batch, reached)
 
     async def _rows(self, machine: MachineLike, next_offset: int) -> StateRows:
         return await asyncio.get_running_loop().run_in_executor(self._threads, machine.checkpoint, next_offset)

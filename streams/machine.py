@@ -16,7 +16,7 @@ them back. Kernels cannot allocate: where a pool is short they stop between two 
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -74,10 +74,15 @@ class Machine:
         counts[:, 0] = 0
         return counts
 
-    def apply(self, batch: Batch) -> Effects:
-        """Applies a batch whole. Returns what it caused, in log order."""
+    def apply(self, batch: Batch, reached: Callable[[str], object] | None = None) -> Effects:
+        """Applies a batch whole. Returns what it caused, in log order.
+
+        ``reached``: told each stage that is done, ``scan``, ``rules``, ``render``, by who wants to know how long they take.
+        """
         scanned = scan(batch)
         admit(scanned.records, self.partition, self.partitions)
+        if reached is not None:
+            reached("scan")
         runs = _Runs(self.partition, self.policy.version)
         self._state = self._state.replace(data=scanned.data, records=scanned.records)
         self._state.outcomes[:] = 0
@@ -93,14 +98,19 @@ class Machine:
                 continue
             self._step_policy(scanned.policies[start], start, runs)
             start += 1
+        if reached is not None:
+            reached("rules")
         runs.render(self._state)
-        return Effects(
+        effects = Effects(
             alerts=runs.alerts(),
             price_changes=runs.changes(),
             outcomes=self._state.outcomes.copy(),
             records=scanned.records.size,
             dead_letters=_dead_letters(self.partition, scanned) if meta.rejected else [],
         )
+        if reached is not None:
+            reached("render")
+        return effects
 
     def _make_room(self, runs: "_Runs | None") -> None:
         short = int(self._state.meta[0].short)

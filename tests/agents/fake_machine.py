@@ -26,7 +26,7 @@ class FakeMachine:
         self.rows: dict[bytes, tuple[int, int, int]] = {}  # code: count, sum, offset applied
         self._changed: set[bytes] = set()
 
-    def apply(self, batch: Batch) -> Effects:
+    def apply(self, batch: Batch, reached: object = None) -> Effects:
         raw = batch.data.tobytes()
         alerts: list[tuple[bytes, bytes, bytes, int, int]] = []
         letters: list[DeadLetter] = []

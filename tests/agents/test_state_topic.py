@@ -185,7 +185,7 @@ def test_a_fault_of_the_machine_is_raised(read_from: Callable[[Reader], None]) -
         def restore(self, blocks: Iterable[StateRows]) -> int | None:
             raise ValueError("a row of another version")
 
-        def apply(self, batch: Batch) -> Any:
+        def apply(self, batch: Batch, reached: object = None) -> Any:
             raise AssertionError
 
     with pytest.raises(ValueError, match="another version"):

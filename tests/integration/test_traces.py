@@ -98,4 +98,7 @@ def test_a_record_is_followed_from_the_request_to_its_alert(monkeypatch: pytest.
     for span in (alert, *named["apply"], *named["checkpoint"], *named["price.lowest.changed"]):
         assert span.parent_id == batch.span_id
         assert batch.start_ns <= span.start_ns <= span.end_ns <= batch.end_ns
+    (apply,) = named["apply"]
+    for stage in ("scan", "rules", "render"):
+        assert [span.parent_id for span in named[stage]] == [apply.span_id]
     assert not any(span.failed for span in spans), shown

@@ -14,9 +14,9 @@ HANG = "PRICELINK_TEST_HANG"
 class HangingMachine(FakeMachine):
     """Hangs until its process ends."""
 
-    def apply(self, batch: Batch) -> Effects:
+    def apply(self, batch: Batch, reached: object = None) -> Effects:
         once = Path(os.environ[HANG])
         if b'"add":-1' in batch.data.tobytes() and not once.exists():
             once.touch()
             time.sleep(3600)
-        return super().apply(batch)
+        return super().apply(batch, reached)
