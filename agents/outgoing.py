@@ -7,7 +7,7 @@ are taken from the parts one by one, for its public builder.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import cramjam
@@ -58,13 +58,17 @@ class Part(Protocol):
 class Events:
     """A run of rendered events, keyed by code; alerts have headers (SPEC §8)."""
 
-    def __init__(self, run: Run, on_acked: Callable[[Run], None] | None = None) -> None:
+    def __init__(
+        self, run: Run, on_acked: Callable[[Run], None] | None = None, more: Mapping[int, list[Header]] | None = None
+    ) -> None:
+        """``on_acked``: told the run when all replicas have it. ``more``: headers that some of its events have beside."""
         self.position = 0
         self.count = len(run.table)
         self.size = len(run.data)
         self._run = run
         self._headed = bool(self.count) and int(run.table["kind"][0]) != ABSENT_KIND
         self._on_acked = on_acked
+        self._more = more or {}
 
     def message(self, number: int) -> Message:
         """Returns the event with this number."""
@@ -74,14 +78,33 @@ class Events:
         if self._headed:
             event_id = data[row["id_start"] : row["id_end"]].tobytes()
             headers = alert_headers(event_id, int(row["kind"]), int(row["change"]), int(row["at_ms"]))
-        return bytes(row["code"]), data[row["start"] : row["end"]].tobytes(), headers
+        return bytes(row["code"]), data[row["start"] : row["end"]].tobytes(), headers + self._more.get(number, [])
 
     def fill(self, batch: "RecordBatch") -> None:
         """Writes what fits."""
-        table = self._run.table.view(EVENT_BYTES).view(np.recarray)
-        batch.take(self, lambda out, at, delta: put_events(
-            self._run.data, table, self._headed, self.position, out, at, out.size, delta
-        ))  # fmt: skip
+        for number in sorted(self._more):
+            if not (self._filled(batch, number) and self._filled_one(batch, number)):
+                return
+        self._filled(batch, self.count)
+
+    def _filled(self, batch: "RecordBatch", end: int) -> bool:
+        """Writes the events before ``end``; tells whether all of them fit."""
+        if self.position < end:
+            table = self._run.table.view(EVENT_BYTES).view(np.recarray)[:end]
+            batch.take(self, lambda out, at, delta: put_events(
+                self._run.data, table, self._headed, self.position, out, at, out.size, delta
+            ))  # fmt: skip
+        return self.position >= end
+
+    def _filled_one(self, batch: "RecordBatch", number: int) -> bool:
+        """Writes an event that has more headers than the others; tells whether it fit."""
+        if self.position == number:
+            key, value, headers = self.message(number)
+            parts = (key or b"", value, _packed(headers))
+            spans = np.array([[0, *np.cumsum([len(part) for part in parts])]], np.int64)
+            data = np.frombuffer(b"".join(parts), np.uint8)
+            batch.take(self, lambda out, at, delta: put_records(data, spans, 0, out, at, out.size, delta))
+        return self.position > number
 
     def acked(self) -> None:
         """Tells who wants to know that all replicas have them."""

@@ -1,7 +1,7 @@
 """Where effects go: record batches filled from rendered runs, one under way a partition, order kept, acks awaited."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -11,6 +11,7 @@ from agents.outgoing import Events, Part, Parts, RecordBatch
 from config.settings import Settings
 from config.topics import ALERTS, DEAD_LETTERS, PRICE_CHANGES
 from schemas.batches import Effects, Run
+from schemas.dead_letters import Header
 
 _log = structlog.get_logger("sinks")
 
@@ -115,6 +116,11 @@ class Lane:
             self._room.set()
 
 
+def no_headers(_run: Run) -> Mapping[int, list[Header]]:
+    """Says that no event has headers beside those that all have."""
+    return {}
+
+
 class Sinks:
     """The lanes of alerts, price changes and dead letters of the partitions of ``feeds`` that we own.
 
@@ -128,13 +134,18 @@ class Sinks:
         spawn: Callable[[Awaitable[None]], Any],
         on_alerts: Callable[[Run], None],
         on_changes: Callable[[Run], None] | None = None,
+        headers_of: Callable[[Run], Mapping[int, list[Header]]] = no_headers,
     ) -> None:
-        """``on_alerts``, ``on_changes``: told of each run of alerts, of price changes, that all replicas have."""
+        """``on_alerts``, ``on_changes``: told of each run of alerts, of price changes, that all replicas have.
+
+        ``headers_of``: says which events of a run have headers beside those that all have.
+        """
         self._writer = writer
         self._settings = settings
         self._spawn = spawn
         self._on_alerts = on_alerts
         self._on_changes = on_changes
+        self._headers_of = headers_of
         self._lanes: dict[tuple[str, int], Lane] = {}
 
     def _lane(self, topic: str, partition: int) -> Lane:
@@ -152,9 +163,10 @@ class Sinks:
         for lane in (alerts, changes, letters):
             await lane.room()
         if len(effects.alerts.table):
-            alerts.put(Events(effects.alerts, self._on_alerts))
+            alerts.put(Events(effects.alerts, self._on_alerts, self._headers_of(effects.alerts)))
         if len(effects.price_changes.table):
-            changes.put(Events(effects.price_changes, self._on_changes))
+            more = self._headers_of(effects.price_changes)
+            changes.put(Events(effects.price_changes, self._on_changes, more))
         if effects.dead_letters:
             letters.put(outgoing.dead_letters(effects.dead_letters))
 

@@ -5,7 +5,7 @@ some 50 µs, and only chunks with lines that are followed have any.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
@@ -23,7 +23,7 @@ from config.settings import Settings
 from config.topics import ALERTS, PRICE_CHANGES
 from config.traces import Harmless
 from schemas.batches import DeadLetter, Effects, Run, StateRows
-from schemas.traced import TRACEPARENT, TRACESTATE, Traced
+from schemas.traced import TRACEPARENT, TRACESTATE, Header, Traced
 
 MOST_OPEN: Final = 256
 """Chunks with followed lines that wait for their checkpoint; those behind go untraced."""
@@ -49,13 +49,22 @@ class _Lines:
 
 @dataclass(slots=True)
 class _Open:
-    """A chunk that is applied and not yet in a checkpoint. ``events``: by topic, until all replicas have them."""
+    """A chunk that is applied and not yet in a checkpoint. ``events``: by topic, until all replicas have them.
+
+    ``headers``: by topic, of the events' messages, by their rows.
+    """
 
     partition: int
     next_offset: int
     lines: list[_Lines]
     effects: Effects
     events: dict[str, list[Span]] = field(default_factory=dict)
+    headers: dict[str, dict[int, list[Header]]] = field(default_factory=dict)
+
+    def topic_of(self, run: Run) -> str | None:
+        if run is self.effects.alerts:
+            return ALERTS.name
+        return PRICE_CHANGES.name if run is self.effects.price_changes else None
 
 
 class Traces:
@@ -88,6 +97,11 @@ class Traces:
         if chunk.traced and len(self._open) < MOST_OPEN:
             with Harmless():
                 self._begin(chunk, effects, seconds)
+
+    def headers_of(self, run: Run) -> Mapping[int, list[Header]]:
+        """Returns the headers by which whoever reads the events of a run goes on with their traces."""
+        found = ((opened, topic) for opened in self._open if (topic := opened.topic_of(run)) is not None)
+        return next((opened.headers.get(topic, {}) for opened, topic in found), {})
 
     def alerts_acked(self, run: Run) -> None:
         """All replicas have these alerts."""
@@ -130,7 +144,9 @@ class Traces:
             opened.lines.append(lines)
             self._apply(lines.context, effects, stages, now_ns)
         for topic, run in ((ALERTS.name, effects.alerts), (PRICE_CHANGES.name, effects.price_changes)):
-            opened.events[topic] = self._events(topic, run, opened.lines, now_ns)
+            events = self._events(topic, run, opened.lines, now_ns)
+            opened.events[topic] = [span for _, span in events]
+            opened.headers[topic] = {row: _headers_of(span) for row, span in events}
         _note(effects.dead_letters, opened.lines, now_ns)
 
     def _batch(self, chunk: Chunk, traced: Traced) -> _Lines:
@@ -158,26 +174,24 @@ class Traces:
             self._tracer.start_span(name, inside, start_time=start_ns).end(end_ns)
         apply.end(now_ns)
 
-    def _events(self, topic: str, run: Run, followed: list[_Lines], now_ns: int) -> list[Span]:
+    def _events(self, topic: str, run: Run, followed: list[_Lines], now_ns: int) -> list[tuple[int, Span]]:
+        """Begins the spans of events that followed lines set off; each with the event's row."""
         rows = np.flatnonzero(np.isin(run.table["offset"], [lines.traced.offset for lines in followed]))
         if rows.size > MOST_EVENTS:
             for lines in followed:
                 lines.span.set_attribute(f"pricelink.{topic}_not_looked_at", int(rows.size) - MOST_EVENTS)
         spans = []
-        for row in run.table[rows[:MOST_EVENTS]]:
+        for number in rows[:MOST_EVENTS].tolist():
+            row = run.table[number]
             event = orjson.loads(run.data[row["start"] : row["end"]].data)
             line = _line_of(event)
-            spans += [
-                self._tracer.start_span(
-                    _type_of(event),
-                    lines.context,
-                    SpanKind.PRODUCER,
-                    self._about_event(topic, event),
-                    start_time=now_ns,
-                )
-                for lines in followed
-                if lines.has(int(row["offset"]), line)
-            ]
+            about = self._about_event(topic, event)
+            for lines in followed:
+                if lines.has(int(row["offset"]), line):
+                    span = self._tracer.start_span(
+                        _type_of(event), lines.context, SpanKind.PRODUCER, about, start_time=now_ns
+                    )
+                    spans.append((number, span))
         return spans
 
     def _about_event(self, topic: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -198,7 +212,7 @@ class Traces:
             with Harmless():
                 now_ns = self._now_ns()
                 for opened in self._open:
-                    if run is opened.effects.alerts or run is opened.effects.price_changes:
+                    if opened.topic_of(run) == topic:
                         for span in opened.events.pop(topic, []):
                             span.end(now_ns)
 
@@ -221,6 +235,12 @@ class Traces:
                 span.end(now_ns)
         for lines in opened.lines:
             lines.span.end(now_ns)
+
+
+def _headers_of(span: Span) -> list[Header]:
+    carrier: dict[str, str] = {}
+    _W3C.inject(carrier, set_span_in_context(span))
+    return [(name, value.encode()) for name, value in carrier.items()]
 
 
 def _size_of(effects: Effects) -> dict[str, int]:

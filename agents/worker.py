@@ -22,7 +22,7 @@ from agents.machines import MachineLike, NewMachine, real_machines
 from agents.metrics import Metrics, epoch_ms
 from agents.metrics_server import serve
 from agents.record_batches import Chunk
-from agents.sinks import KafkaWriter, Sinks
+from agents.sinks import KafkaWriter, Sinks, no_headers
 from agents.state_topic import KafkaStateStore
 from agents.status import Status
 from agents.warm_up import warm_up
@@ -109,6 +109,7 @@ class Worker:
                 self._tasks.spawn,
                 observer.alerts_acked,
                 None if self._traces is None else self._traces.changes_acked,
+                no_headers if self._traces is None else self._traces.headers_of,
             ),
             store=KafkaStateStore(writer, settings),
             fence=GroupFence(self._app),

@@ -1,6 +1,7 @@
 """Topics ``alerts`` and ``price-changes`` as the gateway reads them: followed from near their ends, and read again."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self
@@ -9,11 +10,13 @@ import orjson
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
+from opentelemetry.trace import SpanKind
 
 from config.settings import Settings
 from config.topics import ALERTS, PRICE_CHANGES
 from gateway.audience import Entry
 from gateway.cursors import PRICE_LANES
+from gateway.event_traces import EventTraces
 from gateway.filters import Filter
 from gateway.hub import NOBODY, Hub, Repeats, entry_of, identity_of
 
@@ -80,7 +83,8 @@ class AlertsTopic:
     """Follows topic ``alerts``, or ``price-changes``, into a hub, for as long as the process lives.
 
     ``problem``: why it does not follow at the moment, in words; None while it does. ``first_lane``: of its partitions
-    (gateway.cursors). ``listers``: of ``price-changes``, who lists the codes of some events.
+    (gateway.cursors). ``listers``: of ``price-changes``, who lists the codes of some events. ``traces``: is told of
+    every event's headers.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class AlertsTopic:
         self._listers = listers
         self.bootstrap = settings.bootstrap
         self.topic = topic
+        self.traces: EventTraces | None = None
         self._settings = settings
         self.problem: str | None = "not connected yet"
         self._hub = hub
@@ -148,11 +153,19 @@ class AlertsTopic:
                         suppliers = await self._suppliers(records)
                         for record, whose in zip(records, suppliers, strict=True):
                             self._hub.publish(self._lane(partition), record.offset, record.value or b"", whose)
+                            if self.traces is not None:
+                                self._trace(self.traces, self._lane(partition), record)
                     if fetched:
                         await asyncio.sleep(0)
                 checks.result()
             finally:
                 checks.cancel()
+
+    def _trace(self, traces: EventTraces, lane: int, record: Any) -> None:
+        if traces.came(lane, record.offset, record.headers):
+            about = {"messaging.destination.name": self.topic, "pricelink.live_streams": len(list(self._hub.clients))}
+            times_ms = record.timestamp, time.time_ns() // 1_000_000
+            traces.note(lane, record.offset, f"receive {self.topic}", SpanKind.CONSUMER, times_ms, about)
 
     async def _check(self, consumer: AIOKafkaConsumer) -> None:
         """Ends with an exception when the broker no longer answers: the consumer itself would only wait."""

@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from config.settings import Settings
 from gateway.alerts_topic import AlertsTopic
 from gateway.endpoints import EndpointBook
+from gateway.event_traces import EventTraces
 from gateway.evidence import Evidence
 from gateway.feed_log import FeedLog, NewProducer
 from gateway.hub import Hub
@@ -61,6 +62,7 @@ class Sources:
         topic = AlertsTopic(settings, hub)
         read_model = ReadModel(redis)
         prices = AlertsTopic.of_prices(settings, hub, Listers(read_model))
+        topic.traces = prices.traces = None if tracer is None else EventTraces(tracer)
         summary = Summary(read_model, topic, hub, settings.redis_url)
         return cls(
             settings, hub, topic, prices, read_model, Evidence(settings), summary, redis,

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
+from opentelemetry.trace import SpanKind
 
 from gateway.alerts_topic import BROKER_FAULTS
 from gateway.audience import Entry
 from gateway.cursors import place_of
 from gateway.endpoints import Endpoint
+from gateway.event_traces import EventTraces
 from gateway.hub import Tap
 from notifier.journal import Journal
 from notifier.log_source import LogSource
@@ -40,6 +42,7 @@ class Surroundings:
     journal: Journal
     chance: Callable[[], float]
     attempts: AttemptCounts = field(default_factory=AttemptCounts)
+    traces: EventTraces | None = None
 
 
 def now_ms() -> int:
@@ -263,7 +266,19 @@ class Courier:
         message = message_id(self.endpoint.id, delivery.event_id)
         headers = headers_of(message, body, self.endpoint.signing_secrets(began_ms), began_ms // 1_000)
         outcome = await self._around.sender.send(self.endpoint.url, headers, body)
+        if self._around.traces is not None:
+            self._trace(self._around.traces, delivery, outcome, began_ms)
         self._judge(delivery, outcome, began_ms)
+
+    def _trace(self, traces: EventTraces, delivery: Delivery, outcome: Outcome, began_ms: int) -> None:
+        about: dict[str, str | int] = {
+            "pricelink.endpoint": self.endpoint.id,
+            "pricelink.attempt": delivery.attempts + 1,
+        }
+        if outcome.status is not None:
+            about["http.response.status_code"] = outcome.status
+        times_ms = began_ms, began_ms + outcome.took_ms
+        traces.note(delivery.lane, delivery.offset, "POST webhook", SpanKind.CLIENT, times_ms, about, outcome.problem)
 
     def _judge(self, delivery: Delivery, outcome: Outcome, began_ms: int) -> None:
         progress = self.progress

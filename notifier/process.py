@@ -10,12 +10,15 @@ from typing import Any, Final
 
 import orjson
 import structlog
+from opentelemetry.trace import Tracer
 from redis.asyncio import Redis
 
 from config.settings import Settings
 from config.topics import DELIVERIES
+from config.traces import tracer_of
 from gateway.alerts_topic import BROKER_FAULTS, AlertsTopic
 from gateway.endpoints import EndpointBook
+from gateway.event_traces import EventTraces
 from gateway.hub import Hub
 from gateway.listers import Listers
 from gateway.read_model import ReadModel
@@ -55,7 +58,14 @@ async def run(
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_NAMES_AT_ONCE, "names"))
     redis = Redis.from_url(settings.redis_url, socket_timeout=3.0, socket_connect_timeout=1.0)
-    notifier = Notifier(settings, new_producer, redis)
+    try:
+        with tracer_of(settings, "notifier") as tracer:
+            await _send(Notifier(settings, new_producer, redis, tracer), settings, stop, serve_metrics)
+    finally:
+        await redis.aclose()
+
+
+async def _send(notifier: "Notifier", settings: Settings, stop: asyncio.Event, serve_metrics: ServeMetrics) -> None:
     serve_metrics(
         settings, NotifierMetrics(notifier),
         ready=lambda: {
@@ -73,14 +83,14 @@ async def run(
         running.cancel()
         with suppress(asyncio.CancelledError, TimeoutError):
             await asyncio.wait_for(running, _STOP_S)
-        await redis.aclose()
 
 
 class Notifier:
     """The couriers of all endpoints."""
 
-    def __init__(self, settings: Settings, new_producer: NewProducer, redis: Any) -> None:
+    def __init__(self, settings: Settings, new_producer: NewProducer, redis: Any, tracer: Tracer | None = None) -> None:
         self._settings = settings
+        self._traces = None if tracer is None else EventTraces(tracer)
         hub = Hub()
         self.book = EndpointBook(settings, new_producer)
         self.progress = ProgressLog(settings, new_producer)
@@ -88,6 +98,7 @@ class Notifier:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._alerts = AlertsTopic(settings, hub)
         self._prices = AlertsTopic.of_prices(settings, hub, Listers(ReadModel(redis)))
+        self._alerts.traces = self._prices.traces = self._traces
         self.source = LogSource(settings, hub, self._alerts, self._prices)
         self._journal = Journal(redis)
         self._gone: list[str] = []
@@ -102,7 +113,7 @@ class Notifier:
         """Works until cancelled; what changed is written before it ends. Raises one of BROKER_FAULTS at its start."""
         await self.progress.start()
         sender = Sender(networks_of(self._settings.webhooks_allowed_networks))
-        around = Surroundings(self.source, sender, self._journal, random.random, self.attempts)
+        around = Surroundings(self.source, sender, self._journal, random.random, self.attempts, self._traces)
         parts = (self._alerts.follow(), self._prices.follow(), self.book.follow(), self._write_journal())
         tasks = [asyncio.create_task(part) for part in parts]
         try:

@@ -74,6 +74,26 @@ def test_runs_of_events(rows: list[tuple[bytes, bytes, bytes, int, int]], alerts
 
 
 @settings(max_examples=60, deadline=None)
+@given(
+    st.lists(events, min_size=1, max_size=30), st.booleans(), st.sets(st.integers(0, 29)), st.integers(300, 4_000)
+)  # fmt: skip
+def test_some_events_have_more_headers_however_they_are_cut(
+    rows: list[tuple[bytes, bytes, bytes, int, int]], alerts: bool, chosen: set[int], most_bytes: int
+) -> None:
+    more = {number: [("traceparent", b"%d" % number)] for number in chosen if number < len(rows)}
+    part = Events(run(rows, alerts=alerts), None, more)
+    parts = Parts()
+    parts.append(part)
+    messages = messages_of(part)
+    assert {n for n, (_, _, headers) in enumerate(messages) if "traceparent" in dict(headers)} == more.keys()
+    while not parts.finished:
+        first = part.position
+        batch, octets = built(parts, most_bytes)
+        assert batch.record_count() == part.position - first > 0
+        assert octets == by_aiokafka(messages[first : part.position])
+
+
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=90), st.binary(max_size=300)), min_size=1, max_size=90))
 def test_rows_of_a_checkpoint(pairs: list[tuple[bytes, bytes]]) -> None:
     ends = np.cumsum([len(text) for pair in pairs for text in pair]).reshape(-1, 2)

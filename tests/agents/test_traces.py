@@ -94,6 +94,9 @@ def test_followed_lines_have_a_batch_its_steps_and_their_own_events() -> None:
         reached(stage)
     scene.now_ms = 1_000
     scene.traces.applied(chunk_of(Traced(6, PARENT, "v=1", 1, 3)), effects, 0.02)
+    more = {topic: scene.traces.headers_of(run) for topic, run in (("a", effects.alerts), ("p", effects.price_changes))}
+    assert [list(rows) for rows in more.values()] == [[1], [0]]
+    assert scene.traces.headers_of(effects_of([]).alerts) == {}
     scene.now_ms = 1_030
     scene.traces.alerts_acked(effects.alerts)
     scene.now_ms = 1_040
@@ -116,6 +119,10 @@ def test_followed_lines_have_a_batch_its_steps_and_their_own_events() -> None:
     }  # fmt: skip
     assert about(batch)["messaging.kafka.offset"] == 6
     assert about(spans["bargain.observed"])["cloudevents.event_id"] == "bargain:C1:320000:1/1"
+    context = spans["bargain.observed"].context
+    assert more["a"][1] == [
+        ("traceparent", f"00-{context.trace_id:032x}-{context.span_id:016x}-01".encode()), ("tracestate", b"v=1"),
+    ]  # fmt: skip
     parents = {name: span.parent.span_id for name, span in spans.items() if span.parent and span is not batch}
     steps = {name: parents.pop(name) for name in ("scan", "rules", "render")}
     assert set(steps.values()) == {spans["apply"].context.span_id}

@@ -15,7 +15,7 @@ from gateway.key_ring import now_ms
 from gateway.keys import Owner, make_key
 from gateway.sources import Sources
 from tests.integration.cluster import REAL, Cluster, at_work, read
-from tests.integration.otlp import Span, as_text, collector
+from tests.integration.otlp import Collector, Span, as_text, collector
 
 pytestmark = pytest.mark.integration
 
@@ -38,13 +38,13 @@ async def post(client: httpx.AsyncClient, sources: Sources, province: str, body:
     assert answer.status_code == 200, answer.text
 
 
-async def feed(cluster: Cluster) -> None:
+async def feed(cluster: Cluster, came: Collector) -> None:
     """A price that nobody follows, then a request that says it wants to be followed: it sets an alert off."""
     await at_work(cluster, "w")
     with tracer_of(cluster.settings, "gateway") as tracer:
         sources = Sources.of(cluster.settings, new_producer, tracer)
         app = create_app(cluster.settings, sources, connected=False)
-        writing = asyncio.create_task(sources.intake.log.run())
+        tasks = [asyncio.create_task(part) for part in (sources.intake.log.run(), sources.topic.follow())]
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway.test") as client:
             while sources.intake.log.away:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
@@ -52,7 +52,10 @@ async def feed(cluster: Cluster) -> None:
             other = quote(HIGHER, 1_500, code="C09100100000000211790000050")
             lines = b"\n".join([other, quote(HIGHER, 2_000), b""])
             await post(client, sources, HIGHER, lines, traceparent=f"00-{TRACE}-{CLIENT}-01")
-        writing.cancel()
+            while not any(span.name == "receive alerts" for span in came.spans):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        for task in tasks:
+            task.cancel()
 
 
 def by_name(spans: list[Span]) -> dict[str, list[Span]]:
@@ -67,9 +70,9 @@ def test_a_record_is_followed_from_the_request_to_its_alert(monkeypatch: pytest.
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", came.endpoint)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
         cluster.start_worker(REAL)
-        asyncio.run(feed(cluster))
+        asyncio.run(asyncio.wait_for(feed(cluster, came), 200))
         spans = came.wait(lambda spans: any(span.name == "process feeds" for span in spans))
-        alerts = [record.value for record in asyncio.run(read(cluster.settings, "alerts", {0: 1}))[0]]
+        alerts = asyncio.run(read(cluster.settings, "alerts", {0: 1}))[0]
     named = by_name(spans)
     shown = as_text(spans)
     if "SHOW_TRACE" in os.environ:
@@ -86,7 +89,12 @@ def test_a_record_is_followed_from_the_request_to_its_alert(monkeypatch: pytest.
     assert (request.parent_id, sent.parent_id, batch.parent_id) == (CLIENT, request.span_id, sent.span_id)
     assert (request.attributes["http.response.status_code"], request.attributes["pricelink.accepted"]) == (200, 2)
     (alert,) = named["price_adjustment.opened"]
-    event = orjson.loads(alerts[0])
+    event = orjson.loads(alerts[0].value)
+    headers = dict(alerts[0].headers)
+    assert headers["traceparent"].decode() == f"00-{TRACE}-{alert.span_id}-01"
+    assert headers["ce_id"].decode() == event["event_id"]
+    (received,) = named["receive alerts"]
+    assert (received.service, received.parent_id) == ("pricelink-gateway", alert.span_id)
     assert alert.attributes["cloudevents.event_id"] == event["event_id"]
     assert alert.attributes["pricelink.code"] == CODE
     evidence = event["evidence"][0]

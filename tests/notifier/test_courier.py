@@ -10,10 +10,15 @@ from typing import Any
 
 import orjson
 import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from config.settings import Settings
+from config.traces import tracer_of
 from gateway.audience import Entry
 from gateway.cursors import PRICE_LANES
 from gateway.endpoints import Endpoint, Replay, Secret, new_secret
+from gateway.event_traces import EventTraces
 from gateway.filters import Filter
 from gateway.hub import Hub
 from notifier import courier as courier_module
@@ -164,6 +169,30 @@ def test_what_was_there_and_what_comes_is_sent_once_and_the_cursor_follows() -> 
             assert Progress.from_bytes(courier.progress.to_bytes()) == courier.progress
 
     play(work)
+
+
+def test_attempts_to_send_an_event_that_is_followed_are_in_its_trace() -> None:
+    exporter = InMemorySpanExporter()
+    traced = [("ce_id", b"x"), ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]
+
+    async def work(scene: Scene) -> None:
+        settings = Settings(traces_ratio=0.0)
+        with tracer_of(settings, "notifier", SimpleSpanProcessor(exporter)) as tracer:
+            assert tracer is not None
+            traces = EventTraces(tracer)
+            scene.around = replace(scene.around, traces=traces)
+            assert (traces.came(0, 0, traced), traces.came(0, 1, [("ce_id", b"y")])) == (True, False)
+            async with scene.courier() as courier:
+                sent = [scene.publish(number, code=number) for number in range(2)]
+                await scene.until(lambda: len(scene.receiver.got) == 3 and not courier.progress.outstanding)
+            assert set(sent) == set(scene.receiver.got)
+
+    play(work, lambda event_id, before: BAD if event_id.endswith(":0/1") and not before else GOOD)
+    spans = exporter.get_finished_spans()
+    assert [(span.name, dict(span.attributes or {})["pricelink.attempt"], span.status.is_ok) for span in spans] == [
+        ("POST webhook", 1, False), ("POST webhook", 2, True),
+    ]  # fmt: skip
+    assert {f"{span.context.trace_id:032x}" for span in spans} == {"4bf92f3577b34da6a3ce929d0e0e4736"}
 
 
 def test_order_within_a_code_is_kept_while_others_pass() -> None:
