@@ -1,6 +1,7 @@
 """Each code's saved row in Redis, copied from the state topic: for price queries, and to know who lists a code.
 
-A view that may be dropped at any time: how far it has read is in Redis itself, written with what was read.
+A view that may be dropped at any time: how far it has read is in Redis itself, written with what was read. So is which state topic that was:
+one that was made anew has other positions, and everything is read again.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 import aiokafka.errors
+import kafka.errors
 import redis.asyncio
 import structlog
 from aiokafka.structs import TopicPartition
@@ -17,6 +19,7 @@ from agents.app import exit_code, stop_on_signals
 from agents.clients import new_reader, quieten_clients
 from agents.metrics_server import serve
 from agents.read_model import OFFSET_KEY, ReadModel
+from agents.standing import admin_of, identity_of
 from agents.topic_sizes import TopicSizes
 from config.settings import Settings
 from config.topics import STATE
@@ -28,8 +31,11 @@ ROWS: Final = "pl:rows"
 """Redis hash: code → its row as it stands in the state topic."""
 CHECKPOINTS: Final = "pl:checkpoints"
 """Redis hash: partition → its partition row."""
+TOPIC_KEY: Final = "pl:rows-topic"
+"""The broker's id of the state topic that the rows are from."""
 _ROWS_A_TRANSACTION: Final = 2_000
 _LOOK_S: Final = 1.0
+_LOOK_FOR_TOPIC_S: Final = 30.0
 _TIMEOUT_S: Final = 10.0
 _OFFSET_AT: Final[int] = 1 + dict(CODE.fields or {})["applied_offset"][1]
 _LINE_AT: Final[int] = 1 + dict(CODE.fields or {})["applied_line"][1]
@@ -68,6 +74,7 @@ class Copier:
         self._client = client
         self.model = ReadModel(client)
         self.reading = False
+        self._identity = ""
         self._reached: dict[TopicPartition, int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -75,26 +82,72 @@ class Copier:
         reader = new_reader(self._settings)
         await reader.start()
         try:
-            cluster = await reader._client.fetch_all_metadata()  # noqa: SLF001  public calls would create the topic
-            numbers = cluster.partitions_for_topic(STATE.name)
-            if not numbers:
-                raise aiokafka.errors.UnknownTopicOrPartitionError(f"no topic {STATE.name}: `pricelink topics apply`")
-            places = [TopicPartition(STATE.name, each) for each in sorted(numbers)]
-            reader.assign(places)
-            for place in places:
-                await self._seek(reader, place)
-            self.reading = True
-            looked_s = asyncio.get_running_loop().time()
             while not stop.is_set():
-                fetched = await reader.getmany(timeout_ms=200, max_records=_ROWS_A_TRANSACTION)
-                for place, records in fetched.items():
-                    pairs = [(record.key or b"", record.value) for record in records]
-                    await self.model.patiently(partial(self._write, place, pairs, records[-1].offset + 1))
-                if asyncio.get_running_loop().time() - looked_s > _LOOK_S:
-                    looked_s = asyncio.get_running_loop().time()
-                    await self._look_for_moves(reader, places)
+                await self._follow(reader, await self._begin(reader), stop)
         finally:
             await reader.stop()
+
+    async def _begin(self, reader: Any) -> list[TopicPartition]:
+        """Goes to where Redis is, or to the start of a topic that it is not from; returns the partitions."""
+        self._identity = await self._identity_now()
+        await self.model.patiently(self._forget_another_topic)
+        cluster = await reader._client.fetch_all_metadata()  # noqa: SLF001  public calls would create the topic
+        numbers = cluster.partitions_for_topic(STATE.name)
+        if not numbers:
+            raise aiokafka.errors.UnknownTopicOrPartitionError(f"no topic {STATE.name}: `pricelink topics apply`")
+        places = [TopicPartition(STATE.name, each) for each in sorted(numbers)]
+        reader.assign(places)
+        for place in places:
+            await self._seek(reader, place)
+        self.reading = True
+        return places
+
+    async def _follow(self, reader: Any, places: list[TopicPartition], stop: asyncio.Event) -> None:
+        """Copies until ``stop`` is set or the topic is another one."""
+        clock = asyncio.get_running_loop().time
+        looked_s = looked_for_topic_s = clock()
+        while not stop.is_set():
+            fetched = await reader.getmany(timeout_ms=200, max_records=_ROWS_A_TRANSACTION)
+            for place, records in fetched.items():
+                pairs = [(record.key or b"", record.value) for record in records]
+                await self.model.patiently(partial(self._write, place, pairs, records[-1].offset + 1))
+            if clock() - looked_s > _LOOK_S:
+                looked_s = clock()
+                await self._look_for_moves(reader, places)
+            if clock() - looked_for_topic_s > _LOOK_FOR_TOPIC_S:
+                looked_for_topic_s = clock()
+                if (await self._identity_now() or self._identity) != self._identity:
+                    return
+
+    async def _identity_now(self) -> str:
+        """Returns the topic's id; empty where the broker does not tell, as the embedded one."""
+        if self._settings.embedded:
+            return ""
+        try:
+            return await asyncio.to_thread(self._ask_identity)
+        except (kafka.errors.KafkaError, OSError):
+            return ""
+
+    def _ask_identity(self) -> str:
+        with admin_of(self._settings) as admin:
+            return identity_of(admin, STATE.name)
+
+    async def _forget_another_topic(self) -> None:
+        known = await self._client.get(TOPIC_KEY)
+        if not self._identity or known == self._identity.encode():
+            return
+        if known:
+            _log.warning(
+                "the state topic is another one than Redis has rows of: all of it is read",
+                reason="topic_anew",
+                topic=STATE.name,
+            )
+        pattern = OFFSET_KEY.format(topic=STATE.name, partition="*")
+        offsets = [key async for key in self._client.scan_iter(match=pattern, count=1_000)]
+        async with self._client.pipeline(transaction=True) as pipe:
+            pipe.unlink(ROWS, CHECKPOINTS, *offsets)
+            pipe.set(TOPIC_KEY, self._identity)
+            await pipe.execute()
 
     async def _stored(self, place: TopicPartition) -> int:
         return await self.model.patiently(partial(self.model.offset, place.topic, place.partition))
@@ -137,6 +190,7 @@ class Copier:
             if own:
                 pipe.hset(CHECKPOINTS, str(place.partition), own[-1])
             pipe.set(OFFSET_KEY.format(topic=place.topic, partition=place.partition), after)
+            pipe.set(TOPIC_KEY, self._identity)
             await pipe.execute()
         self._reached[place] = after
 

@@ -43,6 +43,12 @@ def partition_counts(admin: Any) -> dict[str, int]:
     return {each["name"]: len(each["partitions"]) for each in admin.describe_topics() if not each.get("error_code")}
 
 
+def identity_of(admin: Any, topic: str) -> str:
+    """Returns the broker's own id of a topic, which another topic of the same name does not get; empty if there is none."""
+    found = [each for each in admin.describe_topics([topic]) if not each.get("error_code")]
+    return str(found[0].get("topic_id", "")) if found else ""
+
+
 def standings(admin: Any, topic: str, group: str | None) -> dict[int, Standing]:
     """Returns the standing of each partition of a topic; of none, if there is no such topic."""
     places = [TopicPartition(topic, number) for number in range(partition_counts(admin).get(topic, 0))]

@@ -77,8 +77,10 @@ def move(
             chosen = read_policy(policy or settings().policy_file)
         except LogFault as fault:
             raise fail(str(fault)) from fault
-        manifest, events = write(old, folder, partitions, chosen, settings().worker_group, on_messages)
+        manifest, events, late = write(old, folder, partitions, chosen, settings().worker_group, on_messages)
     _report(manifest, folder, time.monotonic() - began)
+    for endpoint in late:
+        say(f"webhook {endpoint} was not through: it gets everything since it was made once more, with the same ids")
     say(f"{events:,} events are the same but for positions. Then: `pricelink restore {folder}` into empty topics, "
         "`pricelink topics apply`, `pricelink state rebuild`, workers, the others")  # fmt: skip
 

@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,8 @@ import numpy as np
 from cli.backup import is_compacted
 from cli.backup_files import BackupFault, Manifest, PartWriter, Record, TopicBackup, check_part, read_part
 from cli.log_file import Message, batch_of
-from config.topics import ALERTS, FEEDS, INSPECTIONS, KEYS, PRICE_CHANGES, SILENCE, WEBHOOKS
+from cli.moved_webhooks import move_progress
+from config.topics import ALERTS, DEAD_LETTERS, DELIVERIES, FEEDS, INSPECTIONS, KEYS, PRICE_CHANGES, SILENCE, WEBHOOKS
 from schemas.batches import Batch, Effects, Run
 from schemas.codes import murmur2
 from schemas.columns import OK, POLICY, TICK
@@ -31,10 +32,13 @@ from schemas.policy import Policy
 from schemas.scanner import FUTURE_MS, admit, scan
 from streams.machine import Machine
 
-MOVED: Final = (ALERTS, PRICE_CHANGES, KEYS, WEBHOOKS, SILENCE, INSPECTIONS)
-"""Topics that go along, by their keys, beside feeds. Progress of webhooks and cards are about offsets that are no more."""
+MOVED: Final = (ALERTS, PRICE_CHANGES, DEAD_LETTERS, KEYS, WEBHOOKS, SILENCE, INSPECTIONS)
+"""Topics that go along, by their keys, or where they are without one, beside feeds. Cards are counted anew."""
 _MESSAGES: Final = 5_000
 _POSITIONS: Final = re.compile(rb'"evidence":\[[^\]]*\]|"position":\{[^}]*\}')
+
+Moved = tuple[Manifest, int, list[str]]
+"""The new manifest, how many events were compared, and the webhooks' endpoints that were not through."""
 
 Digests = dict[bytes, Any]
 """By code: a hash over its events in their order, without positions."""
@@ -181,8 +185,8 @@ def move(
     policy: Policy,
     group: str,
     on_messages: Callable[[str, int], object],
-) -> tuple[Manifest, int]:
-    """Writes the backup ``folder`` with so many partitions; returns its manifest and how many events were compared.
+) -> Moved:
+    """Writes the backup ``folder`` with so many partitions.
 
     Raises ``BackupFault``: also where the workers' ``group`` was not through with feeds, as their events could not be told from others.
     """
@@ -218,9 +222,32 @@ def move(
         new.topics[topic_name] = _by_key(
             old_folder, folder, topic_name, old.topics[topic_name], partitions, on_messages
         )
-    new.groups[group] = {FEEDS.name: {number: parts[0].end for number, parts in new.topics[FEEDS.name].parts.items()}}
+    late = _move_progress(old_folder, folder, old, new)
+    new.groups[group] = {FEEDS.name: _ends(new.topics[FEEDS.name])}
     new.write(folder)
-    return new, events
+    return new, events, late
+
+
+def _ends(topic: TopicBackup) -> dict[int, int]:
+    return {number: parts[-1].end for number, parts in topic.parts.items() if parts}
+
+
+def _move_progress(old_folder: Path, folder: Path, old: Manifest, new: Manifest) -> list[str]:
+    """Writes how far webhooks are; returns the endpoints that were not through."""
+    topic = old.topics.get(DELIVERIES.name)
+    if topic is None:
+        return []
+    records = chain.from_iterable(read_part(old_folder, part) for parts in topic.parts.values() for part in parts)
+    ends = ({name: _ends(each) for name, each in side.topics.items()} for side in (old, new))
+    moved, late = move_progress(records, *ends)
+    new.topics[DELIVERIES.name] = TopicBackup(compacted=True, identity="")
+    for number in range(new.partitions):
+        mine = [each for each in moved if place_of(each.key or b"", new.partitions) == number]
+        with PartWriter(folder, DELIVERIES.name, number, 0, len(mine)) as writer:
+            writer.put(replace(each, partition=number, offset=at) for at, each in enumerate(mine))
+        assert writer.part is not None
+        new.topics[DELIVERIES.name].parts[number] = [writer.part]
+    return late
 
 
 def _write_split(
@@ -260,7 +287,7 @@ def _by_key(
             chain.from_iterable(read_part(old_folder, part) for parts in topic.parts.values() for part in parts)
         ):
             for each in some:
-                number = place_of(each.key or b"", partitions)
+                number = each.partition if each.key is None else place_of(each.key, partitions)
                 moved = Record(number, ends[number], each.broker_ts_ms, each.key, each.value, each.headers)
                 writers[number].put([moved])
                 ends[number] += 1

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import fail, say, settings_of
+from cli.options import KafkaOption, fail, say, settings_of
 
 if TYPE_CHECKING:
     from agents.acls import Granted
@@ -32,6 +32,7 @@ def topics_apply(
     prefix: Annotated[
         str, typer.Option(help="With --acls: the processes' principals are named so, and then by their role.")
     ] = "pricelink-",
+    kafka: KafkaOption = "localhost:9092",
 ) -> None:
     """Create the topics that are missing; fail where one has another number of partitions."""
     from kafka.errors import KafkaError
@@ -43,7 +44,7 @@ def topics_apply(
     if (grant or revoke) and not acls:
         raise fail("--grant and --revoke go with --acls")
     grants = _grants(grant or ())
-    chosen = settings_of(settings().bootstrap, embedded=settings().embedded)
+    chosen = settings_of(kafka, embedded=settings().embedded)
     try:
         applied = apply_topics(chosen)
         granted = _apply_acls(chosen, prefix, grants, revoke or ()) if acls else []

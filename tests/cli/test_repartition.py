@@ -86,7 +86,7 @@ def test_every_event_is_the_same_in_three_times_as_many_partitions(tmp_path: Pat
         number: [Record(number, at, 7, b"C%026d" % (at * 2), b"{}", ()) for at in range(9)] for number in (0, 1)
     }  # fmt: skip
     write_backup(tmp_path / "old", {FEEDS.name: made, ALERTS.name: alerts})
-    manifest, compared = move(tmp_path / "old", tmp_path / "new", 6, POLICY, GROUP, quiet)
+    manifest, compared, _ = move(tmp_path / "old", tmp_path / "new", 6, POLICY, GROUP, quiet)
     moved = messages_of(tmp_path / "new", FEEDS.name)
     before = events(tmp_path / "a", list(chain.from_iterable(made.values())), 2)
     after = events(tmp_path / "b", moved, 6)

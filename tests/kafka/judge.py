@@ -1,9 +1,10 @@
 """What must be true at the end of every fault test: topics, tables and read model equal to `pricelink replay`'s."""
 
 import asyncio
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,10 @@ from tests.integration.cluster import batch, read, until_committed
 from tests.integration.test_kills import NoWriter, id_of_alert, id_of_change
 from tests.integration.test_read_model import kept, recount
 
+Ends = Mapping[str, Mapping[int, int]]
+"""Where a topic's partitions end, by topic."""
+
+_POSITIONS: Final = re.compile(rb'"evidence":\[[^\]]*\]|"position":\{[^}]*\}')
 _CAUGHT_UP_S: Final = 120.0
 _READ_MODEL_S: Final = 60.0
 
@@ -36,15 +41,19 @@ class Verdict:
     """Kind and change of the alerts."""
 
 
-async def judge(settings: Settings, out: Path) -> Verdict:
-    """Waits until everything is committed and compares; raises AssertionError."""
+async def judge(settings: Settings, out: Path, moved: Ends | None = None) -> Verdict:
+    """Waits until everything is committed and compares; raises AssertionError.
+
+    ``moved``: where topics ended when the log had been moved to more partitions: the positions in what is before are the old log's.
+    """
+    moved = moved or {}
     feeds = await read(settings, FEEDS.name)
     await until_committed(settings, {number: len(records) for number, records in feeds.items()}, _CAUGHT_UP_S)
     await replay(settings, out)
     verdict = Verdict(records=sum(map(len, feeds.values())))
-    await _events(settings, ALERTS.name, out / "alerts.ndjson", id_of_alert, verdict)
-    await _events(settings, PRICE_CHANGES.name, out / "price-changes.ndjson", id_of_change, verdict)
-    await _dead_letters(settings, out / "dead-letters.ndjson", verdict)
+    await _events(settings, ALERTS.name, out / "alerts.ndjson", id_of_alert, moved, verdict)
+    await _events(settings, PRICE_CHANGES.name, out / "price-changes.ndjson", id_of_change, moved, verdict)
+    await _dead_letters(settings, out / "dead-letters.ndjson", moved, verdict)
     await _tables(settings, feeds)
     verdict.kinds = {(event["kind"], event["change"]) for event in map(orjson.loads, _lines(out / "alerts.ndjson"))}
     return verdict
@@ -68,14 +77,17 @@ def _lines(file: Path) -> list[bytes]:
     return file.read_bytes().splitlines()
 
 
-async def _events(settings: Settings, topic: str, file: Path, id_of: Callable[[Any], bytes], verdict: Verdict) -> None:
+async def _events(
+    settings: Settings, topic: str, file: Path, id_of: Callable[[Any], bytes], moved: Ends, verdict: Verdict
+) -> None:
     """Each code's events are the replay's, in their order; a repeat has the id and the bytes of the first."""
     wanted: dict[str, list[bytes]] = {}
     for line in _lines(file):
         wanted.setdefault(orjson.loads(line)["code"], []).append(line)
     found: dict[str, list[bytes]] = {}
     seen: dict[bytes, bytes] = {}
-    for records in (await read(settings, topic)).values():
+    for number, records in (await read(settings, topic)).items():
+        end = moved.get(topic, {}).get(number, 0)
         for record in records:
             event_id = id_of(record)
             if event_id in seen:
@@ -83,21 +95,33 @@ async def _events(settings: Settings, topic: str, file: Path, id_of: Callable[[A
                 verdict.repeats += 1
                 continue
             seen[event_id] = record.value
-            found.setdefault(record.key.decode(), []).append(record.value)
+            code = record.key.decode()
+            mine = found.setdefault(code, [])
+            if record.offset < end:
+                wanted[code][len(mine)] = _bare(wanted[code][len(mine)])
+            mine.append(_bare(record.value) if record.offset < end else record.value)
     missing = {code: len(events) - len(found.get(code, ())) for code, events in wanted.items()}
     assert not (lacking := {code: count for code, count in missing.items() if count > 0}), (topic, lacking)
     assert found == wanted, topic
     verdict.events += len(seen)
 
 
-async def _dead_letters(settings: Settings, file: Path, verdict: Verdict) -> None:
+def _bare(event: bytes) -> bytes:
+    return _POSITIONS.sub(b"", event)
+
+
+async def _dead_letters(settings: Settings, file: Path, moved: Ends, verdict: Verdict) -> None:
+    ends = moved.get(FEEDS.name, {})
     wanted = {
         (letter["partition"], letter["offset"], letter["line"], letter["reason"])
         for letter in map(orjson.loads, _lines(file))
+        if letter["offset"] >= ends.get(letter["partition"], 0)
     }
     found = set()
     for number, records in (await read(settings, DEAD_LETTERS.name)).items():
         for record in records:
+            if record.offset < moved.get(DEAD_LETTERS.name, {}).get(number, 0):
+                continue
             headers = dict(record.headers)
             found.add((number, int(headers["offset"]), int(headers["line"]), headers["reason"].decode()))
     assert found == wanted

@@ -6,7 +6,7 @@ the records lists each product once; the rest goes mostly to few products, so th
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -214,3 +214,10 @@ def price_log(seed: int, shape: Shape) -> Iterator[Line]:
             yield partition, None, b"\n".join(waiting.pop(partition)), None
     for partition, lines in waiting.items():
         yield partition, None, b"\n".join(lines), None
+
+
+def in_more(lines: Iterable[Line], old: int, new: int) -> Iterator[Line]:
+    """Yields a log of single records as a producer sends it to more partitions; ticks and policies go to all of them."""
+    for partition, key, value, at_ms in lines:
+        places = range(partition, new, old) if key is None else [partition_of(key.decode(), new)]
+        yield from ((place, key, value, at_ms) for place in places)

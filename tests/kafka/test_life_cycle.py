@@ -1,4 +1,5 @@
-"""The state topic lost under a worker, and made anew; rows of another layout; a backup, and all of it restored."""
+"""The state topic lost under a worker, and made anew; rows of another layout; a backup, and all of it restored; a policy applied,
+and the log moved to more partitions."""
 
 import asyncio
 import os
@@ -10,26 +11,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from aiokafka import AIOKafkaProducer
 from kafka import TopicPartition
 
 from agents import topics
 from agents.exits import CONFIG
 from agents.known_rows import UnknownLayout
+from agents.listings import ROWS
 from agents.machines import real_machines
 from agents.standing import admin_of, members, standings
 from agents.state_rebuild import CannotRebuild, compare, make_topic_anew, rebuild, targets
 from agents.state_topic import KafkaStateStore
 from cli.backup import PASSING, backup
 from cli.backup_files import BackupFault
+from cli.repartition import move
+from cli.replay import read_policy
 from cli.restore import restore
-from config.topics import ALERTS, FEEDS, STATE, TOPICS
+from config.topics import ALERTS, DEAD_LETTERS, FEEDS, PRICE_CHANGES, STATE, TOPICS
+from gateway.saved_rows import read_row
 from streams.machine import Machine
 from tests.integration.cluster import REAL, Cluster, delete_topics, produce, read, until_committed
 from tests.integration.cluster import stop as stop_worker
 from tests.integration.test_kills import NoWriter
-from tests.kafka.judge import judge
-from tests.kafka.price_log import Line, Shape, price_log
+from tests.kafka.judge import Ends, judge
+from tests.kafka.price_log import Line, Shape, in_more, price_log
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
@@ -195,3 +201,64 @@ def test_what_a_backup_has_is_restored_and_workers_go_on_from_it(tmp_path: Path)
         found = asyncio.run(compare(cluster.settings, real_machines(cluster.settings), quiet))
         assert [each.different for each in found] == [()] * SHAPE.partitions
         assert all(each.next_offset and each.rows for each in found)
+
+
+MOVED_SHAPE = Shape(records=4_500, products=500, partitions=2)
+MORE = 4
+
+
+def test_more_partitions_and_another_policy_leave_every_event_as_replay_has_it(tmp_path: Path) -> None:
+    lines = list(price_log(int(os.environ.get("PRICELINK_TEST_SEED") or 3), MOVED_SHAPE))
+    before, with_policy, after = lines[:1500], lines[1500:3000], lines[3000:]
+    policy = tmp_path / "policy.json"
+    policy.write_text('{"default":{"bands":{"blue":0,"yellow":200,"red":900}},"guard_bp":4000}')
+    with Cluster.make(partitions=MOVED_SHAPE.partitions, session_timeout_s=3.0) as cluster:
+        asyncio.run(produce(cluster.settings, before))
+        process, listings = cluster.start_worker(REAL), cluster.start_process("agents.listings", "l")
+        said = pricelink(cluster, "policy", "apply", str(policy))
+        assert said.returncode == 0, said.stderr
+        version = said.stderr.split()[1]
+        asyncio.run(produce(cluster.settings, with_policy))
+        asyncio.run(until_committed(cluster.settings, ends_of(cluster)))
+        until_listed(cluster)
+        assert stop_worker(process)[0] == stop_worker(listings)[0] == 0
+
+        backup(cluster.settings, tmp_path / "old", {topic.name for topic in TOPICS} - PASSING, quiet)
+        policy_then = read_policy(cluster.settings.policy_file)
+        _, compared, _ = move(
+            tmp_path / "old", tmp_path / "new", MORE, policy_then, cluster.settings.worker_group, quiet
+        )
+        events = sum(sum(ends_of(cluster, name).values()) for name in (ALERTS.name, PRICE_CHANGES.name))
+        assert compared == events > 1000
+        delete_topics(cluster.settings, {topic.name for topic in TOPICS})
+        cluster.settings = cluster.settings.model_copy(update={"partitions": MORE})
+        restore(cluster.settings, tmp_path / "new", None, quiet)
+        topics.apply(cluster.settings)
+        ends = {number: at.committed or 0 for number, at in targets(cluster.settings).items()}
+        asyncio.run(rebuild(cluster.settings, real_machines(cluster.settings), ends, quiet))
+        moved: Ends = {
+            name: ends_of(cluster, name) for name in (FEEDS.name, ALERTS.name, PRICE_CHANGES.name, DEAD_LETTERS.name)
+        }
+
+        asyncio.run(produce(cluster.settings, in_more(after, MOVED_SHAPE.partitions, MORE)))
+        process, listings = cluster.start_worker(REAL), cluster.start_process("agents.listings", "l")
+        verdict = asyncio.run(judge(cluster.settings, tmp_path / "after", moved))
+        assert verdict.events > events + 500
+        made = (tmp_path / "after" / "alerts.ndjson").read_text()
+        assert made.count(f'"policy_version":"{version}"') > 500
+        assert '"reason":"policy_changed"' in made
+        assert verdict.repeats == 0
+        until_listed(cluster)
+        assert stop_worker(process)[0] == stop_worker(listings)[0] == 0
+
+
+def until_listed(cluster: Cluster) -> None:
+    """Prices by code are those of the state topic, also where its positions are smaller than those of an older one."""
+    rows = [each[2] for each in asyncio.run(rows_of(cluster)).values()]
+    wanted = {key: read_row(row) for each in rows for key, row in each.items() if b"/" not in key}
+    client: Any = redis.Redis.from_url(cluster.settings.redis_url)
+    deadline = time.monotonic() + 30
+    while {key: read_row(row) for key, row in client.hgetall(ROWS).items()} != wanted:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    client.close()
