@@ -88,8 +88,9 @@ def _read_fields(index: int, given: dict[str, Any]) -> Record | Reject:
     values = list(TEMPLATES[index])
     readers = _READERS[index]
     for json_name, value in given.items():
-        if json_name in readers and value is not None and value != "":
-            place, read = readers[json_name]
+        field = readers.get(json_name)
+        if field is not None and value is not None and value != "":
+            place, read = field
             values[place] = found = read(value)
             if type(found) is Fault:
                 return _first_fault(index, given)

@@ -4,7 +4,10 @@ The kernel decides alone on plain, valid records: plain numbers, any order of ke
 So the two can only differ where the kernel takes a line for valid: ``tests/schemas/test_agreement.py`` looks there.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import itemgetter
 from struct import Struct
 from typing import Any, Final
 
@@ -27,8 +30,10 @@ from schemas.columns import (
     OK,
     ORDER,
     PAYMENT,
+    POLICY,
     QUOTE,
     RECORD,
+    TICK,
     WRONG_PARTITION,
 )
 from schemas.octets import PADDING, octet
@@ -54,7 +59,41 @@ _NUMBERS: Final = Struct("<qqqqqQI")  # from price_e4 to supplier_lo
 _STRINGS: Final = Struct("<qqqqqIihhhhBBBBBB")  # from code_start to the end
 _NUMBERS_AT: Final = 32
 _STRINGS_AT: Final = 104
-_NO_STRING: Final = (0, 0)
+
+
+def _row_of(
+    number: str = "pack_size",
+    word: str = "kind",
+    second_word: str = "status",
+    amount: str = "price_e4",
+    quantity: str = "quantity",
+    since: str = "effective_ms",
+    until: str = "valid_until_ms",
+    key: str = "order_id",
+    second: str = "moved_to",
+) -> Callable[[Record], tuple[Any, ...]]:
+    """Returns what takes a record of a type to what its row holds, in the order of _pack_record; a field of other types is None."""
+    head = ("at_ms", "seq", "supplier", "province", word, second_word, number)
+    names = (*head, amount, quantity, "per_piece_e4", since, until, "code", "id", key, second, "institution")
+    return itemgetter(*map(Record._fields.index, names))
+
+
+_AMOUNTS: Final = 6
+"""So many numbers come before the strings in _row_of."""
+_ROW_OF: Final = {
+    ITEM: _row_of("device_class", "special_drug"),
+    QUOTE: _row_of(),
+    CEILING: _row_of(),
+    CONTRACT: _row_of(
+        "delivery_hours", quantity="agreed_quantity", since="starts_ms", until="ends_ms", key="contract_id"
+    ),
+    ORDER: _row_of(word="channel", second_word="bargained_by", second="contract_id"),
+    DELIVERY: _row_of(since="accepted_ms", second="delivery_id"),
+    PAYMENT: _row_of(word="payer", amount="paid_total_e4"),
+    DECISION: _row_of(word="action", key="alert_id", second="actor"),
+    POLICY: _row_of(),
+    TICK: _row_of(),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,14 +238,13 @@ def _with_odd_lines(scanned: Scanned, end: int) -> Scanned:
     for index, start, stop in zip(
         odd.tolist(), rows["line_start"][odd].tolist(), rows["line_end"][odd].tolist(), strict=True
     ):
-        line = bytes(source[start:stop])
-        parsed = parse_line(line)
+        parsed = parse_line(bytes(source[start:stop]))
         at = index * RECORD.itemsize
         if isinstance(parsed, Reject):
             scanned.rejects[index] = parsed
             _pack_reject(target, at, parsed)
         else:
-            _pack_record(target, at, parsed, _Strings(line, start, decoded, end))
+            _pack_record(target, at, parsed, end, decoded)
             if parsed.policy is not None:
                 scanned.policies[index] = parsed.policy
     if decoded:
@@ -217,101 +255,38 @@ def _with_odd_lines(scanned: Scanned, end: int) -> Scanned:
     return Scanned(data, rows, scanned.rejects, scanned.policies)
 
 
-@dataclass(slots=True)
-class _Strings:
-    """Where a line's strings are: as they stand in the line, which is at ``start``, else decoded, from ``end`` on."""
-
-    line: bytes
-    start: int
-    decoded: bytearray
-    end: int
-
-    def place(self, text: str | None) -> tuple[int, int]:
-        """Returns start and length of a string in the data; of no length where it is absent."""
-        if not text:
-            return _NO_STRING
-        written = text.encode()
-        at = self.line.find(written)
-        if at >= 0:
-            return self.start + at, len(written)
-        self.decoded += written
-        return self.end + len(self.decoded) - len(written), len(written)
-
-
 def _pack_reject(target: memoryview, at: int, reject: Reject) -> None:
     _HEAD.pack_into(target, at, 0, 0)
     _NUMBERS.pack_into(target, at + _NUMBERS_AT, *(0,) * 7)
     _STRINGS.pack_into(target, at + _STRINGS_AT, *(0,) * 11, 0, reject.record_type, NO_PROVINCE, reject.reason, 0, 0)
 
 
-def _or_absent(value: int | None) -> int:
-    return ABSENT if value is None else value
+def _pack_record(target: memoryview, at: int, record: Record, place: int, decoded: bytearray) -> None:
+    """Writes a record into its row; what the kernel has filled already (position, place of the line) stays.
 
-
-def _pack_record(target: memoryview, at: int, record: Record, strings: _Strings) -> None:
-    """Writes a record into its row; what the kernel has filled already (position, place of the line) stays."""
+    Its strings are appended to ``decoded``, which begins at ``place`` of the data.
+    """
     index = record.type
-    amount_e4, quantity, from_ms, until_ms = (
-        record.price_e4,
-        record.quantity,
-        record.effective_ms,
-        record.valid_until_ms,
-    )
-    number, word, second_word = record.pack_size, 0, 0
-    key, second = record.order_id, record.contract_id
-    if index == QUOTE:
-        word, second_word = record.kind or 0, record.status or 0
-    elif index == ITEM:
-        number, second = record.device_class or 0, record.moved_to
-        word, second_word = int(record.special_drug is True), record.status or 0
-    elif index == CONTRACT:
-        quantity, from_ms, until_ms = record.agreed_quantity, record.starts_ms, record.ends_ms
-        number, key, second = record.delivery_hours, record.contract_id, None
-    elif index == ORDER:
-        word = record.channel or 0
-        second_word = NONE_OF_THEM if record.bargained_by is None else record.bargained_by
-    elif index == DELIVERY:
-        from_ms, second = record.accepted_ms, record.delivery_id
-    elif index == PAYMENT:
-        amount_e4, word = record.paid_total_e4, record.payer or 0
-    elif index == DECISION:
-        word, key, second = record.action or 0, record.alert_id, record.actor
-    assert index != CEILING or amount_e4 == record.per_piece_e4
-    supplier = pack_supplier(record.supplier) if record.supplier else (0, 0)
-    _HEAD.pack_into(target, at, record.at_ms, record.seq)
-    _NUMBERS.pack_into(
-        target,
-        at + _NUMBERS_AT,
-        _or_absent(amount_e4),
-        _or_absent(quantity),
-        _or_absent(record.per_piece_e4),
-        _or_absent(from_ms),
-        _or_absent(until_ms),
-        *supplier,
-    )
-    code_start, code_length = strings.place(record.code)
-    id_start, id_length = strings.place(record.id)
-    key_start, key_length = strings.place(key)
-    second_start, second_length = strings.place(second)
-    institution_start, institution_length = strings.place(record.institution)
+    at_ms, seq, supplier, province, word, second_word, *rest = _ROW_OF[index](record)
+    _HEAD.pack_into(target, at, at_ms, seq)
+    number, *amounts = [ABSENT if value is None else value for value in rest[:_AMOUNTS]]
+    _NUMBERS.pack_into(target, at + _NUMBERS_AT, *amounts, *(pack_supplier(supplier) if supplier else (0, 0)))
+    written = [text.encode() if text else b"" for text in rest[_AMOUNTS:]]
+    code_length, id_length, *other_lengths = map(len, written)
+    starts = accumulate((code_length, id_length, *other_lengths[:-1]), initial=place + len(decoded))
+    decoded += b"".join(written)
     _STRINGS.pack_into(
         target,
         at + _STRINGS_AT,
-        code_start,
-        id_start,
-        key_start,
-        second_start,
-        institution_start,
+        *starts,
         0,  # see hash_codes
-        _or_absent(number),
-        key_length,
-        second_length,
-        institution_length,
+        0 if index == ITEM and number == ABSENT else number,
+        *other_lengths,
         id_length,
         code_length,
         index,
-        NO_PROVINCE if record.province is None else record.province,
+        NO_PROVINCE if province is None else province,
         OK,
-        word,
-        second_word,
+        word or 0,
+        (NONE_OF_THEM if index == ORDER else 0) if second_word is None else second_word,
     )
