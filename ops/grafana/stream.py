@@ -82,10 +82,10 @@ STREAM: Final = Board(
             (
                 Panel(
                     "Age of the last checkpoint, by partition",
-                    "A restart repeats what came since. Above two minutes while records are applied: CheckpointTooOld.",
+                    "A restart repeats what came since. Above half a minute while records are applied: CheckpointTooOld.",
                     "s",
                     (Query(f"max by (partition) (pricelink_checkpoint_age_seconds{_PART})", "{{partition}}"),),
-                    thresholds=((0, GREEN), (30, AMBER), (120, RED)),
+                    thresholds=((0, GREEN), (15, AMBER), (30, RED)),
                 ),
                 Panel(
                     "Bytes a second into the state topic",
