@@ -1,5 +1,6 @@
 """Tables as platforms export them: CSV in any of their encodings, or the first sheet of a workbook, as rows of text."""
 
+import codecs
 import csv
 import gzip
 import io
@@ -207,8 +208,7 @@ def _codec(probe: bytes, encoding: str) -> str:
     if probe.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     try:
-        probe.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        if len(probe) - error.start > 3:  # not merely a character that the probe's end cut
-            return "gb18030"
+        codecs.getincrementaldecoder("utf-8")().decode(probe)  # the probe's end may cut a character
+    except UnicodeDecodeError:
+        return "gb18030"
     return "utf-8-sig"

@@ -96,6 +96,14 @@ def test_encodings_are_told_apart(encoding: str) -> None:
     assert [record["unit"] for record in found] == ["盒"] * 3
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+@pytest.mark.parametrize("shift", range(4))
+def test_encodings_are_told_apart_where_the_probe_cuts_a_character(encoding: str, shift: int) -> None:
+    text = f"医保编码,挂网价,单位\n{CODE},1,{'x' * shift}{'盒' * 600_000}\n{CODE},2,盒\n"
+    [row] = [json.loads(row.record) for row in rows(text.encode(encoding)) if row.record]
+    assert (row["price"], row["unit"]) == ("2", "盒")
+
+
 def test_gzip_is_recognised() -> None:
     assert len(records(gzip.compress(f"医保编码,挂网价\n{CODE},1\n".encode()))) == 1
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import fnmatch
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -26,6 +25,7 @@ from gateway.hub import Hub, Repeats
 from gateway.ingest import Intake
 from gateway.key_ring import KeyRing
 from gateway.read_model import ReadModel
+from gateway.server import listen
 from gateway.sources import Sources
 from gateway.summary import Summary
 
@@ -341,7 +341,7 @@ class Parts:
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:
         """Serves the app on a port of its own, and gives a client of it."""
         server = uvicorn.Server(uvicorn.Config(self.app, log_config=None, timeout_graceful_shutdown=1))
-        listening = socket.create_server(("127.0.0.1", 0))
+        listening = listen("127.0.0.1", 0)
         serving = asyncio.create_task(server.serve([listening]))
         try:
             async with httpx.AsyncClient(
