@@ -163,7 +163,9 @@ class AlertsTopic:
 
     def _trace(self, traces: EventTraces, lane: int, record: Any) -> None:
         if traces.came(lane, record.offset, record.headers):
-            about = {"messaging.destination.name": self.topic, "pricelink.live_streams": len(list(self._hub.clients))}
+            about: dict[str, str | int] = {"messaging.destination.name": self.topic}
+            if clients := list(self._hub.clients):
+                about["pricelink.live_streams"] = len(clients)
             times_ms = record.timestamp, time.time_ns() // 1_000_000
             traces.note(lane, record.offset, f"receive {self.topic}", SpanKind.CONSUMER, times_ms, about)
 
