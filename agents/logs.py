@@ -29,6 +29,7 @@ UNREADABLE: Final = "unreadable"
 """Reason of a message of a topic of ours that is not what it should be: it is passed over. There may be millions of them."""
 LIBRARY: Final = "library"
 """Reason of what a client library says by itself."""
+_log = structlog.get_logger("topics")
 _POSITION: Final = ("topic", "partition", "offset", "line")
 _WARNS: Final = frozenset({"warning", "error", "critical"})
 _LIBRARIES: Final = ("aiokafka", "kafka", "faust", "mode", "asyncio", "redis", "opentelemetry", "urllib3")
@@ -146,6 +147,14 @@ def _arranged(_logger: Any, _method: str, line: Any) -> Any:
 def _fault_name(exc_info: Any) -> str:
     kind = exc_info[0] if isinstance(exc_info, tuple) else type(exc_info)
     return kind.__name__ if isinstance(kind, type) and issubclass(kind, BaseException) else ""
+
+
+def pass_over(topic: str, partition: int, offset: int, fault: BaseException) -> None:
+    """Says, and so counts, that a message of a topic of ours is not what it should be and is left out."""
+    _log.warning(
+        "a message is none of its topic and is passed over; whoever else writes there must not: look at the topic's ACLs",
+        reason="unreadable", fault=fault, topic=topic, partition=partition, offset=offset,
+    )  # fmt: skip
 
 
 def set_up(settings: Settings, process: str) -> None:

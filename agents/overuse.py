@@ -15,12 +15,14 @@ import structlog
 
 from agents import record_batches
 from agents.clients import end_offsets, new_reader
+from agents.logs import pass_over
 from agents.order_book import OrderBook
 from agents.overuse_list import Lists, added, inspection_rows, unfinished
 from agents.score_tables import Send
 from config.settings import Settings
 from config.topics import FEEDS, INSPECTIONS
 from schemas.codes import partition_of
+from schemas.events import NotAnEvent, object_of, text, whole
 from schemas.score_rules import OveruseRules
 
 _log = structlog.get_logger("overuse")
@@ -109,11 +111,16 @@ class Overuse:
         ends = await self._ends(places)
         while True:
             fetched = await self._reader.getmany(timeout_ms=_POLL_MS)
-            for messages in fetched.values():
+            for place, messages in fetched.items():
                 for message in messages:
-                    row = orjson.loads(message.value)
-                    ranks.setdefault(row["date"], set()).add(row["rank"])
-                    totals[row["date"]] = row["of"]
+                    try:
+                        row = object_of(message.value)
+                        date, rank, total = text(row, "date"), whole(row, "rank"), whole(row, "of")
+                    except NotAnEvent as fault:
+                        pass_over(place.topic, place.partition, message.offset, fault)
+                        continue
+                    ranks.setdefault(date, set()).add(rank)
+                    totals[date] = total
             if not fetched and await self._reached(ends):
                 break
         self._written = ranks.keys() - unfinished(ranks, totals)

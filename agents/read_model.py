@@ -17,12 +17,14 @@ from faust.types import TP
 
 from agents import logs, record_batches
 from agents.app import App, exit_code, make_app, run_app, stop_on_signals
+from agents.logs import pass_over
 from agents.metrics_server import serve
 from agents.read_model_rows import Events, add_alerts, add_price_changes
 from agents.record_batches import Chunk
 from agents.watchdog import Watchdog
 from config.settings import Settings
 from config.topics import ALERTS, PRICE_CHANGES
+from schemas.events import read_alert, read_price_change
 
 _log = structlog.get_logger("read-model")
 
@@ -226,7 +228,9 @@ class Follower:
         while reached < chunk.next_offset:
             last = min(first + _EVENTS_A_TRANSACTION, len(offsets))
             after = chunk.next_offset if last == len(offsets) else int(offsets[last])
-            events = Events.of(chunk.batch, first, last, self._earliest[tp])
+            read = read_alert if tp.topic == ALERTS.name else read_price_change
+            passed_over = partial(pass_over, tp.topic, tp.partition)
+            events = Events.of(chunk.batch, first, last, self._earliest[tp], read, passed_over)
             await self._model.patiently(partial(self._model.apply, tp.topic, tp.partition, events, reached, after))
             self._reached[tp] = reached = after
             first = last

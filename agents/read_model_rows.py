@@ -1,11 +1,13 @@
 """Which Redis keys an event changes. Repeats are dropped here: a slot's last alert and revision are kept."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import orjson
 
 from schemas.batches import Batch
+from schemas.events import NotAnEvent, slot_of
 
 LOWEST: Final = "pl:lowest"
 OPEN: Final = "pl:open"
@@ -22,24 +24,35 @@ _DAY_S: Final = 86_400
 _ENDS: Final = frozenset({"resolved", "closed", "observed"})
 """After these an alert is not open."""
 
+Read = Callable[[bytes], dict[str, Any]]
+"""Reads an event of one topic; raises NotAnEvent."""
+PassedOver = Callable[[int, NotAnEvent], object]
 Place = tuple[str, str, str]
 """Kind, province, band: where an open alert is counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Consecutive events of one partition. ``earliest``: the oldest offset that the topic still has."""
+    """Consecutive events of one partition, as bytes and read. ``earliest``: the oldest offset that the topic still has."""
 
-    values: list[bytes]
+    parsed: list[tuple[bytes, dict[str, Any]]]
     earliest: int
 
     @classmethod
-    def of(cls, batch: Batch, first: int, last: int, earliest: int) -> "Events":
-        """Returns the values of messages ``first`` to before ``last`` of a batch."""
+    def of(cls, batch: Batch, first: int, last: int, earliest: int, read: Read, passed_over: PassedOver) -> Self:
+        """Takes messages ``first`` to before ``last`` of a batch. ``passed_over`` is told of each that is no event."""
         raw = batch.data
         spans = batch.messages[first:last]
-        starts, ends = spans["start"].tolist(), spans["end"].tolist()
-        return cls([raw[start:end].tobytes() for start, end in zip(starts, ends, strict=True)], earliest)
+        parsed = []
+        for start, end, offset in zip(
+            spans["start"].tolist(), spans["end"].tolist(), spans["offset"].tolist(), strict=True
+        ):
+            value = raw[start:end].tobytes()
+            try:
+                parsed.append((value, read(value)))
+            except NotAnEvent as fault:
+                passed_over(offset, fault)
+        return cls(parsed, earliest)
 
 
 def place_of(event: dict[str, Any]) -> Place:
@@ -47,17 +60,10 @@ def place_of(event: dict[str, Any]) -> Place:
     return event["kind"], event.get("province") or "", event.get("band") or ""
 
 
-def slot_of(alert_id: str) -> tuple[str, int]:
-    """Splits ``{kind}:{slot key}:{n}`` into its slot and n."""
-    slot, _, number = alert_id.rpartition(":")
-    return slot, int(number)
-
-
 async def add_alerts(client: Any, pipe: Any, events: Events) -> None:
     """Puts into ``pipe`` what the alerts change. ``client`` reads what is there now."""
-    parsed = [(value, orjson.loads(value)) for value in events.values]
-    slots = list({slot_of(event["alert_id"])[0] for _, event in parsed})
-    ids = list({event["alert_id"] for _, event in parsed})
+    slots = list({slot_of(event["alert_id"])[0] for _, event in events.parsed})
+    ids = list({event["alert_id"] for _, event in events.parsed})
     last = await _numbers(client, slots)
     were = await client.hmget(OPEN, ids) if ids else []
     opened: dict[str, Place | None] = {
@@ -70,7 +76,7 @@ async def add_alerts(client: Any, pipe: Any, events: Events) -> None:
     }
     owned = dict(owners)
     values: dict[str, bytes] = {}
-    for value, event in parsed:
+    for value, event in events.parsed:
         alert_id = event["alert_id"]
         slot, number = slot_of(alert_id)
         if (number, event["revision"]) <= last.get(slot, (0, 0)):
@@ -120,10 +126,9 @@ def _move_owner(pipe: Any, alert_id: str, was: str | None, owner: str | None) ->
 
 async def add_price_changes(client: Any, pipe: Any, events: Events) -> None:
     """Puts into ``pipe`` what the changes of national lowest prices change."""
-    parsed = [(value, orjson.loads(value)) for value in events.values]
-    slots = list({slot_of(event["event_id"])[0] for _, event in parsed})
+    slots = list({slot_of(event["event_id"])[0] for _, event in events.parsed})
     last = await _numbers(client, slots)
-    for value, event in parsed:
+    for value, event in events.parsed:
         slot, number = slot_of(event["event_id"])
         if (number, 0) <= last.get(slot, (0, 0)):
             continue

@@ -23,7 +23,6 @@ class ScoreMetrics:
 
     def __init__(self, cards: Mapping[str, Cards]) -> None:
         self._cards = cards
-        self.unreadable = 0
         self.overuse: OrderReading | None = None
         self.published = 0
 
@@ -46,7 +45,6 @@ class ScoreMetrics:
         if self.overuse is not None:
             yield CounterMetricFamily("pricelink_orders_read", "Messages of feeds read", self.overuse.records)
             yield CounterMetricFamily("pricelink_orders_forgotten", "Beyond what is kept", self.overuse.forgotten)
-        yield CounterMetricFamily("pricelink_scorecard_unreadable", "Alerts that are none", self.unreadable)
 
 
 def as_text(metrics: Any) -> dict[str, float]:

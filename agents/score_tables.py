@@ -6,14 +6,17 @@ forward, in recovery, too: a row that somebody wrote late does no harm.
 """
 
 import asyncio
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import faust
 import orjson
 
+from agents.logs import pass_over
 from schemas.codes import partition_of
-from streams.scorecards import Card, Row, Standing, advanced
+from schemas.events import NotAnEvent
+from streams.scorecards import Card, Row, Standing, advanced, row_from
 
 SEAL: Final = ""
 """Key of a message that ends what was saved where the broker misreports the end of a partition (the embedded one)."""
@@ -40,6 +43,8 @@ class RowTable(faust.Table):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.unsaved: dict[str, list[Any] | None] = {}
+        self.is_behind: Callable[[list[Any]], bool] = operator.not_
+        """Tells whether a list may be what rows carry behind the Row; by default nothing."""
 
     def on_key_set(self, key: Any, value: Any) -> None:
         """Notes what ``save`` is to write."""
@@ -50,17 +55,32 @@ class RowTable(faust.Table):  # type: ignore[misc]
         self.unsaved[key] = None
 
     def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
-        """Takes rows of the changelog; one that is older than what is there changes nothing."""
+        """Takes rows of the changelog; one that is older than what is there, or is none, changes nothing."""
         rows = self.data.data
         for event in batch:
-            key = event.message.key.decode()
-            value = orjson.loads(event.message.value) if event.message.value else None
-            if key == SEAL:
+            message = event.message
+            if message.key == SEAL.encode():
+                continue
+            try:
+                key, value = self._read(message.key, message.value)
+            except NotAnEvent as fault:
+                pass_over(message.topic, message.partition, message.offset, fault)
                 continue
             if value is None:
                 rows.pop(key, None)
             elif key not in rows or tuple(rows[key][:2]) <= tuple(value[:2]):
                 rows[key] = value
+
+    def _read(self, key: bytes | None, value: bytes | None) -> tuple[str, list[Any] | None]:
+        try:
+            name = (key or b"").decode()
+            owner_of(name)
+            row = orjson.loads(value) if value else None
+        except ValueError as fault:
+            raise NotAnEvent(f"no row: {fault}") from fault
+        if row is not None and not self.is_behind(row[len(row_from(row)) :]):
+            raise NotAnEvent("what is behind the row is none")
+        return name, row
 
     async def save(self, send: Send, topic: str, partitions: int, *, seal: bool) -> int:
         """Writes what was set since the last call and awaits the acks; returns how many rows."""

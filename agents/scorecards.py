@@ -24,6 +24,7 @@ from agents import logs
 from agents.app import Tasks, exit_code, stop_on_signals
 from agents.clients import end_offsets, never_give_up, new_producer, new_reader, quieten_clients
 from agents.exits import ConfigFault
+from agents.logs import pass_over
 from agents.metrics import epoch_ms
 from agents.metrics_server import serve
 from agents.overuse import Overuse
@@ -34,8 +35,9 @@ from agents.watchdog import Watchdog
 from config.settings import Settings
 from config.topics import ALERTS, SCORE_ROWS, SCORES_BY
 from schemas.codes import partition_of
+from schemas.events import NotAnEvent, read_alert, text
 from schemas.score_rules import RulesFault, ScoreRules, parse_score_rules
-from streams.scorecards import DIMENSIONS, Row, Standing, left, standing_of
+from streams.scorecards import DIMENSIONS, Row, Standing, left, standing_from, standing_of
 
 _log = structlog.get_logger("scorecards")
 
@@ -175,6 +177,8 @@ class Scorecards:
         table = self.app.Table(
             f"{name}-rows", partitions=self._settings.partitions, changelog_topic=self._raw_topic(SCORE_ROWS[name].name)
         )
+        if name == "province":
+            table.is_behind = _are_owners_and_changes
         table.on_recover(partial(self._recovered, name))
         return table
 
@@ -292,20 +296,15 @@ class Scorecards:
         return await self._send(SCORES_BY[dimension].name, owner.encode(), value, place)
 
     async def _rekey(self, value: bytes) -> list[Any]:
-        """An event of ``alerts``: passes it on by province."""
-        try:
-            event = orjson.loads(value)
-            standing_of(event)
-            province = event["province"]
-        except (KeyError, ValueError, TypeError, AttributeError):
-            self._metrics.unreadable += 1
-            return []
-        return [await self._pass_on("province", province, value)]
+        """An event of ``alerts``: passes it on by province. Raises NotAnEvent, as all that take do."""
+        event = read_alert(value)
+        standing_of(event)
+        return [await self._pass_on("province", text(event, "province"), value)]
 
     async def _take_province(self, value: bytes) -> list[Any]:
         """Counts an event for its province, and passes it on to whom it belongs, and to whom it did before."""
-        event = orjson.loads(value)
-        standing = standing_of(event)
+        event = read_alert(value)
+        standing, province = standing_of(event), text(event, "province")
         owners = [event.get(name) or "" for name in _PASSED_ON]
         changes: list[list[Any]] = []
 
@@ -321,8 +320,8 @@ class Scorecards:
             return [owners, changes]
 
         table = self._tables["province"]
-        if not self.cards["province"].take(table, event["province"], standing, behind):
-            changes = _row_of(table, event["province"], standing)[-1]
+        if not self.cards["province"].take(table, province, standing, behind):
+            changes = _row_of(table, province, standing)[-1]
         sent = [
             await self._pass_on(name, owner, orjson.dumps(list(standing)))
             for name, owner in zip(_PASSED_ON, owners, strict=True)
@@ -337,8 +336,24 @@ class Scorecards:
         return sent
 
     async def _take_owner(self, dimension: str, value: bytes, owner: bytes) -> list[Any]:
-        self.cards[dimension].take(self._tables[dimension], owner.decode(), Standing(*orjson.loads(value)))
+        try:
+            name, standing = (owner or b"").decode(), standing_from(orjson.loads(value or b""))
+        except (orjson.JSONDecodeError, UnicodeDecodeError) as fault:
+            raise NotAnEvent(str(fault)) from fault
+        if not name:
+            raise NotAnEvent("no owner")
+        self.cards[dimension].take(self._tables[dimension], name, standing)
         return []
+
+
+def _are_owners_and_changes(behind: list[Any]) -> bool:
+    """Tells what a row of a province carries behind it: its event's owners, and the last changes of owner."""
+    try:
+        owners, changes = behind
+        shaped = [*owners, *(part for name, owner, _, _ in changes for part in (name, owner))]
+    except (TypeError, ValueError):
+        return False
+    return len(owners) == len(_PASSED_ON) and all(isinstance(each, str) for each in shaped)
 
 
 def _row_of(table: Any, owner: str, standing: Standing) -> list[Any]:
@@ -356,7 +371,11 @@ def _agent(take: Any, stage: Stage) -> Any:
 
     async def agent(stream: Any) -> None:
         async for event in stream.noack().events():
-            sent = await (take(event.value, event.key) if with_key else take(event.value))
+            try:
+                sent = await (take(event.value, event.key) if with_key else take(event.value))
+            except NotAnEvent as fault:
+                message, sent = event.message, []
+                pass_over(message.topic, message.partition, message.offset, fault)
             await stage.wait(event, sent)
 
     return agent

@@ -19,6 +19,7 @@ from agents import logs, record_batches
 from agents.app import exit_code, stop_on_signals
 from agents.clients import end_offsets, never_give_up, new_producer, new_reader, quieten_clients
 from agents.headers import silence_headers
+from agents.logs import pass_over
 from agents.metrics import epoch_ms
 from agents.metrics_server import serve
 from agents.silence_watch import Decision, Newest, Watch
@@ -27,6 +28,7 @@ from config.settings import Settings
 from config.topics import ALERTS, FEEDS, SILENCE
 from schemas.codes import partition_of
 from schemas.dead_letters import Header
+from schemas.events import NotAnEvent
 from schemas.scanner import admit, scan
 
 _log = structlog.get_logger("silence")
@@ -116,8 +118,14 @@ class Silence:
         for place, messages in fetched.items():
             if place.topic == SILENCE.name:
                 for message in messages:
-                    if message.value is not None:
-                        self._take_decision(Decision.from_bytes(message.value), message.timestamp)
+                    if message.value is None:
+                        continue
+                    try:
+                        decision = Decision.from_bytes(message.value)
+                    except NotAnEvent as fault:
+                        pass_over(place.topic, place.partition, message.offset, fault)
+                    else:
+                        self._take_decision(decision, message.timestamp)
             else:
                 scanned = scan(record_batches.batch_of(place.partition, messages))
                 admit(scanned.records, place.partition, self._settings.partitions)

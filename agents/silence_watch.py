@@ -14,6 +14,7 @@ from agents.headers import rfc3339
 from config.provinces import NO_PROVINCE, PROVINCE_CODES
 from schemas.batches import Rows
 from schemas.columns import OK
+from schemas.events import NotAnEvent, object_of, text, whole
 from schemas.times import parse_rfc3339
 
 BAND: Final = "yellow"
@@ -81,12 +82,15 @@ class Decision:
 
     @classmethod
     def from_bytes(cls, value: bytes) -> Self:
-        """Reads a message's value."""
-        found = orjson.loads(value)
-        return cls(
-            found["province"], found["number"], found["revision"], found["open"], found["event"].encode(), found["by"],
-            found["sent"],
-        )  # fmt: skip
+        """Reads a message's value; raises NotAnEvent."""
+        found = object_of(value)
+        province, number, event = text(found, "province"), whole(found, "number"), text(found, "event").encode()
+        is_open, sent = found.get("open"), found.get("sent")
+        if province not in PROVINCE_CODES or not isinstance(is_open, bool) or not isinstance(sent, bool):
+            raise NotAnEvent("province, open or sent is none")
+        if (number or is_open) and parse_rfc3339(text(object_of(event), "at")) is None:
+            raise NotAnEvent("at is no time")
+        return cls(province, number, whole(found, "revision"), is_open, event, text(found, "by"), sent)
 
 
 class Watch:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self
 
-import orjson
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -19,6 +18,7 @@ from gateway.cursors import PRICE_LANES
 from gateway.event_traces import EventTraces
 from gateway.filters import Filter
 from gateway.hub import NOBODY, Hub, Repeats, entry_of, identity_of
+from schemas.events import NotAnEvent, read_event
 
 TAIL_EVENTS: Final = 500
 """Events of each partition read again at the start, so that a page opened then has something to show."""
@@ -273,9 +273,9 @@ def entry_again(
 ) -> Entry | None:
     """Returns the entry of an event that is read again; None for a repeat, or what cannot be read."""
     try:
-        event = orjson.loads(value)
-        if repeats.is_repeat(*identity_of(event)):
-            return None
-        return entry_of(lane, offset, event, value, suppliers, positions)
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        event = read_event(value)
+    except NotAnEvent:
+        return None  # said when the topic was followed
+    if repeats.is_repeat(*identity_of(event)):
         return None
+    return entry_of(lane, offset, event, value, suppliers, positions)

@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 
 from config.settings import Settings
 from gateway.alerts_topic import BROKER_FAULTS, TopicMissing, reader
+from gateway.unreadable import pass_over
 
 _RETRY_S: Final = 1.0
 
@@ -28,7 +29,7 @@ class Compacted:
         self.problem: str | None = "not read yet"
 
     def take(self, key: bytes, value: bytes | None) -> None:
-        """Takes a message; later ones of a key replace earlier ones."""
+        """Takes a message; later ones of a key replace earlier ones. Raises ValueError for one that cannot be read."""
         raise NotImplementedError
 
     async def follow(self) -> None:
@@ -53,9 +54,12 @@ class Compacted:
             await consumer.seek_to_beginning(*places)
             while True:
                 fetched = await consumer.getmany(timeout_ms=500)
-                for records in fetched.values():
+                for place, records in fetched.items():
                     for record in records:
-                        self.take(record.key or b"", record.value)
+                        try:
+                            self.take(record.key or b"", record.value)
+                        except ValueError as fault:
+                            pass_over(place.topic, place.partition, record.offset, fault)
                 if not self.loaded and await _at_end(consumer, places):
                     self.loaded = True
                     _log.info("the topic is read", topic=self._topic)

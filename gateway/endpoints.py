@@ -16,6 +16,7 @@ from config.settings import Settings
 from config.topics import WEBHOOKS
 from gateway.compacted import Compacted
 from gateway.filters import Filter
+from gateway.typed_json import read_json
 from schemas.codes import partition_of
 
 ENDPOINTS_OF_AN_OWNER: Final = 10
@@ -95,14 +96,7 @@ class Endpoint:
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
         """Reads what ``to_bytes`` wrote; raises ValueError."""
-        try:
-            given: dict[str, Any] = orjson.loads(raw)
-            lists: dict[str, Any] = {name: tuple(given.pop(name)) for name in ("kinds", "codes", "provinces")}
-            keys = tuple(Secret(**each) for each in given.pop("secrets"))
-            replays = tuple(Replay(**each) for each in given.pop("replays"))
-            return cls(secrets=keys, replays=replays, **lists, **given)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not an endpoint: {error}") from error
+        return read_json(cls, raw)
 
 
 def new_secret() -> str:
@@ -157,15 +151,12 @@ class EndpointBook(Compacted):
         self.changes = 0
 
     def take(self, key: bytes, value: bytes | None) -> None:
-        """Takes an endpoint as it is now; None: it is deleted."""
+        """Takes an endpoint as it is now; None: it is deleted. To one that cannot be read nothing is sent: raises ValueError."""
         self.changes += 1
         if value is None or value == b"":
             self.endpoints.pop(key.decode(errors="replace"), None)
             return
-        try:
-            endpoint = Endpoint.from_bytes(value)
-        except ValueError:
-            return  # whoever wrote it, nothing is sent there
+        endpoint = Endpoint.from_bytes(value)
         if endpoint.id in self.endpoints or len(self.endpoints) < MOST_ENDPOINTS:
             self.endpoints[endpoint.id] = endpoint
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final, Literal
 
-import orjson
-
 from gateway.audience import QUEUE_EVENTS, Audience, Entry, Subscription, wants
-from gateway.cursors import PRICE_LANES, alerts_only, format_cursor
+from gateway.cursors import PRICE_LANES, alerts_only, format_cursor, place_of
 from gateway.filters import PRICE_CHANGED, Filter
+from gateway.unreadable import pass_over
+from schemas.events import NotAnEvent, read_event
 
 RING_EVENTS: Final = 10_000
 """Events kept for clients that connect or resume; older ones are read from the log again."""
@@ -102,7 +102,6 @@ class Hub:
         self.positions: dict[int, int] | None = None
         self.events_total = 0
         self.repeats_total = 0
-        self.unreadable_total = 0
         self.clients = Audience()
         self.taps: set[Tap] = set()
         self._repeats = Repeats()
@@ -144,14 +143,15 @@ class Hub:
         self.positions[partition] = offset + 1
         self._floor.setdefault(partition, offset)
         try:
-            event = orjson.loads(value)
-            if self._repeats.is_repeat(*identity_of(event)):
-                self.repeats_total += 1
-                return
-            entry = self._entry(partition, offset, event, value, suppliers)
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
-            self.unreadable_total += 1
+            event = read_event(value)
+        except NotAnEvent as fault:
+            topic, number = place_of(partition)
+            pass_over(topic, number, offset, fault)
             return
+        if self._repeats.is_repeat(*identity_of(event)):
+            self.repeats_total += 1
+            return
+        entry = entry_of(partition, offset, event, value, suppliers, self.positions)
         self.events_total += partition < PRICE_LANES and offset >= self._ends.get(partition, 0)
         self._ring.append(entry)
         if len(self._ring) > self._ring_events:
@@ -161,12 +161,6 @@ class Hub:
         for tap in self.taps:
             if wants(tap.wanted, entry):
                 tap.push(entry)
-
-    def _entry(
-        self, partition: int, offset: int, event: dict[str, Any], value: bytes, suppliers: frozenset[str]
-    ) -> Entry:
-        assert self.positions is not None
-        return entry_of(partition, offset, event, value, suppliers, self.positions)
 
     def begin_anew(self, lanes: Iterable[int]) -> None:
         """A log is shorter than it was (a broker lost it): what is known of it is void, for clients, too.
@@ -258,7 +252,7 @@ def bands_of(event: dict[str, Any]) -> tuple[str, ...]:
 
 
 def identity_of(event: dict[str, Any]) -> tuple[str, int]:
-    """Returns what repeats are known by: slot and number as one text, and the revision. Raises KeyError."""
+    """Returns what repeats are known by: slot and number as one text, and the revision."""
     if "alert_id" in event:
         return event["alert_id"], event["revision"]
     return event["event_id"], 1
@@ -272,7 +266,7 @@ def entry_of(
     suppliers: frozenset[str],
     positions: Mapping[int, int],
 ) -> Entry:
-    """Makes an entry of an event. ``positions``: the cursor behind it. Raises KeyError where a field is missing."""
+    """Makes an entry of an event (``schemas.events``). ``positions``: the cursor behind it."""
     is_alert = "alert_id" in event
     kind = event["kind"] if is_alert else PRICE_CHANGED
     supplier = event.get("supplier")

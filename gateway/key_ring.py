@@ -7,7 +7,6 @@ revocation reaches all of them within a second. Only when a key was last used is
 
 import asyncio
 import time
-from contextlib import suppress
 from typing import Any, Final
 
 from redis.exceptions import RedisError
@@ -52,11 +51,10 @@ class KeyRing(Compacted):
         return key is not None and key.is_live(now_ms)
 
     def take(self, key: bytes, value: bytes | None) -> None:
-        """Takes a key as it was written."""
+        """Takes a key as it was written; one that cannot be read opens nothing: raises ValueError."""
         del key  # it is in the value, too
-        with suppress(ValueError):  # whoever wrote it, it opens nothing
-            if value:
-                self.put(Key.from_bytes(value))
+        if value:
+            self.put(Key.from_bytes(value))
 
     async def keep_notes(self) -> None:
         """Writes to Redis when keys were last used, every few seconds, until cancelled."""

@@ -9,11 +9,12 @@ import hmac
 import secrets
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 
 import orjson
 
 from config.provinces import PROVINCE_INDEX
+from gateway.typed_json import read_json
 from schemas.codes import is_supplier
 
 OwnerKind = Literal["supplier", "province", "operator"]
@@ -89,12 +90,7 @@ class Key:
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
         """Reads what ``to_bytes`` wrote; raises ValueError."""
-        try:
-            given: dict[str, Any] = orjson.loads(raw)
-            owner = Owner(**given.pop("owner"))
-            return cls(owner=owner, scopes=tuple(given.pop("scopes")), **given)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a key: {error}") from error
+        return read_json(cls, raw)
 
 
 def owner_of(supplier: str | None, province: str | None, operator: str | None) -> Owner:

@@ -3,12 +3,13 @@
 import base64
 import hashlib
 import hmac
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from gateway.endpoints import SECRET_PREFIX
 from gateway.filters import PRICE_CHANGED
+from schemas.events import read_event
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 
@@ -23,7 +24,7 @@ def cloud_event(value: bytes) -> tuple[str, bytes]:
 
     Raises ValueError, LookupError for what is no event.
     """
-    event: dict[str, Any] = orjson.loads(value)
+    event = read_event(value)
     head = {
         "specversion": "1.0",
         "id": event["event_id"],

@@ -5,7 +5,6 @@ yet. So whenever the process is killed, nothing is lost, and what was sent since
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
@@ -15,7 +14,9 @@ from config.settings import Settings
 from config.topics import DELIVERIES
 from gateway.compacted import Compacted
 from gateway.cursors import format_cursor, parse_cursor
+from gateway.typed_json import read_json
 from schemas.codes import partition_of
+from schemas.events import object_of, text
 
 OUTSTANDING: Final = 200
 """Events of an endpoint that may be under way or wait for another attempt; more are not read from the log."""
@@ -73,13 +74,9 @@ class Progress:
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
         """Reads what ``to_bytes`` wrote; raises ValueError."""
-        try:
-            given: dict[str, Any] = orjson.loads(raw)
-            cursor = parse_cursor(given.pop("cursor"))
-            outstanding = [Delivery(**each) for each in given.pop("outstanding")]
-            return cls(cursor=cursor, outstanding=outstanding, **given)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"no progress: {error}") from error
+        given = object_of(raw)
+        given["cursor"] = parse_cursor(text(given, "cursor"))
+        return read_json(cls, orjson.dumps(given, option=orjson.OPT_NON_STR_KEYS))
 
 
 class ProgressLog(Compacted):
@@ -92,12 +89,11 @@ class ProgressLog(Compacted):
         self.found: dict[str, Progress] = {}
 
     def take(self, key: bytes, value: bytes | None) -> None:
-        """Takes an endpoint's progress; what cannot be read begins anew."""
+        """Takes an endpoint's progress; where it cannot be read the endpoint begins anew: raises ValueError."""
         name = key.decode(errors="replace")
         self.found.pop(name, None)
         if value:
-            with suppress(ValueError):
-                self.found[name] = Progress.from_bytes(value)
+            self.found[name] = Progress.from_bytes(value)
 
     async def start(self) -> None:
         """Connects. Raises one of BROKER_FAULTS."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Self
 
 from schemas.columns import BANDS, KINDS, NO_BAND, RED, YELLOW
+from schemas.events import MOST, NotAnEvent
 from schemas.money import format_e4, parse_money
 from schemas.score_rules import MEASURES_BELOW, ScoreRules
 from schemas.times import parse_rfc3339
@@ -26,6 +27,7 @@ ROW_KEPT_MS: Final = 400 * 86_400_000
 """A slot whose alert ended counts for so long after its last event: as long as topic ``alerts`` keeps it."""
 OBSERVED_SHOWN: Final = 20
 """A card names so many of its latest observed alerts, which are never open."""
+_MOST_OWED_E4: Final = 2**63
 _NOT_OPEN: Final = frozenset({"resolved", "closed", "observed"})
 _BEGINS: Final = frozenset({"opened", "observed"})
 _SUPPLY: Final = KINDS.index("supply_shortfall")
@@ -78,7 +80,53 @@ class Row(NamedTuple):
 
 
 def standing_of(event: Mapping[str, Any]) -> Standing:
-    """Returns what an alert event says; raises KeyError, ValueError, TypeError or AttributeError for one that is none."""
+    """Returns what an event of ``alerts`` says; raises NotAnEvent where it says less than a card needs."""
+    try:
+        standing = _standing_of(event)
+    except (KeyError, ValueError, TypeError, AttributeError) as fault:
+        raise NotAnEvent(f"{type(fault).__name__}: {fault}") from fault
+    return _checked(standing)
+
+
+def standing_from(values: Any) -> Standing:
+    """Returns a standing that was passed on as a list; raises NotAnEvent."""
+    if not isinstance(values, list) or len(values) != len(Standing._fields):
+        raise NotAnEvent("no standing")
+    return _checked(Standing(*values))
+
+
+def row_from(values: Any) -> Row:
+    """Returns the row that a list begins with; raises NotAnEvent."""
+    if not isinstance(values, list) or len(values) < len(Row._fields):
+        raise NotAnEvent("no row")
+    row = Row(*values[: len(Row._fields)])
+    if not _fits(row) or row.kind >= len(KINDS) or row.band >= len(BANDS):
+        raise NotAnEvent("a row's numbers are out of bounds")
+    return row
+
+
+def _checked(standing: Standing) -> Standing:
+    slot: object = standing.slot  # it may come from JSON
+    if (
+        not isinstance(slot, str)
+        or not _fits(standing)
+        or standing.kind >= len(KINDS)
+        or max(standing.band, standing.opened) >= len(BANDS)
+    ):
+        raise NotAnEvent("a standing's numbers are out of bounds")
+    return standing
+
+
+def _fits(said: Standing | Row) -> bool:
+    """Sums of what passes go into 64 bits, but for amounts, which are rendered as text."""
+    return all(
+        type(number) is int and 0 <= number < (_MOST_OWED_E4 if name == "owed_e4" else MOST)
+        for name, number in zip(said._fields, said, strict=True)
+        if name != "slot"
+    )
+
+
+def _standing_of(event: Mapping[str, Any]) -> Standing:
     slot, _, number = event["alert_id"].rpartition(":")
     change = event["change"]
     kind = KINDS.index(event["kind"])

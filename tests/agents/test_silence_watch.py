@@ -2,11 +2,13 @@
 
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from agents.record_batches import batch_of
 from agents.silence_watch import Decision, Newest, Watch, silence_event
+from schemas.events import NotAnEvent
 from schemas.scanner import admit, scan
 
 HOUR = 3_600_000
@@ -154,3 +156,22 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(50):
         heard(newest, *(quote(T0).replace(f"{7:026d}", f"{number * 50 + each:026d}") for each in range(50)))
     assert len(newest._newest) <= 150
+
+
+def test_a_decision_that_is_none_is_told_apart() -> None:
+    """What passes can be decided upon later: an open silence has a time."""
+    good = {"province": JIANGSU, "number": 1, "revision": 1, "open": True, "by": "a", "sent": True,
+            "event": silence_event(JIANGSU, 1, 1, opened=True, at_ms=T0).decode()}  # fmt: skip
+    watch = Watch(HOUR, "b")
+    assert watch.take(Decision.from_bytes(json.dumps(good).encode()))
+    watch.heard({JIANGSU: T0 + HOUR})
+    assert len(watch.due(T0 + HOUR)) == 1
+    changes: list[dict[str, Any]] = [
+        {"province": "999999"}, {"province": 1}, {"number": "1"}, {"number": -1}, {"revision": None}, {"open": 1},
+        {"by": []}, {"sent": None}, {"event": ""}, {"event": "{}"}, {"event": '{"at":"noon"}'}, {"event": None},
+        {"number": 0, "event": ""},
+    ]  # fmt: skip
+    bad = [b"", b"{", b"[]", *(json.dumps(good | changed).encode() for changed in changes)]
+    for value in bad:
+        with pytest.raises(NotAnEvent):
+            Decision.from_bytes(value)

@@ -1,6 +1,8 @@
 import asyncio
+from typing import Any
 
 import orjson
+from structlog.testing import capture_logs
 
 from gateway.cursors import PRICE_LANES
 from gateway.filters import Filter
@@ -56,12 +58,33 @@ def test_repeats_and_older_revisions_are_dropped_but_move_the_cursor() -> None:
     asyncio.run(run())
 
 
-def test_what_cannot_be_read_is_counted_and_passed_over() -> None:
-    hub = a_hub()
-    hub.publish(0, 5, b"not json")
-    hub.publish(0, 6, b"[]")
-    hub.publish(0, 7, b'{"alert_id":"x","revision":1}')
-    assert (hub.unreadable_total, hub.events_total, hub.positions) == (3, 0, {0: 8, 1: 0})
+def test_what_cannot_be_read_is_said_and_passed_over() -> None:
+    """Whatever is in it: nobody who listens, no filter and no later event of the slot trips over it."""
+
+    async def run() -> None:
+        hub = a_hub()
+        hub.subscribe(Filter(provinces=frozenset({"320000"}), kinds=frozenset({"price_hold"})))
+        hub.tap(EVERYTHING)
+        good = event(1, 1)
+        bad = [b"", b"not json", b"[]", b'{"alert_id":"x","revision":1}']
+        changes: list[dict[str, Any]] = [
+            {"kind": ["price_hold"]}, {"province": {}}, {"band": []}, {"code": 7}, {"supplier": {}}, {"revision": "1"},
+            {"alert_id": "price_hold:x:one"}, {"alert_id": None},
+        ]  # fmt: skip
+        bad += [orjson.dumps(good | changed) for changed in changes]
+        with capture_logs() as lines:
+            for offset, value in enumerate(bad, 5):
+                hub.publish(0, offset, value)
+                hub.publish(PRICE_LANES + 1, offset, value)
+        wanted = [("alerts", 0, offset) for offset in range(5, 5 + len(bad))]
+        wanted += [("price-changes", 1, offset) for _, _, offset in wanted]
+        assert sorted((line["topic"], line["partition"], line["offset"]) for line in lines) == wanted
+        assert {line["reason"] for line in lines} == {"unreadable"}
+        hub.publish(0, 50, orjson.dumps(good))
+        assert (hub.events_total, hub.repeats_total) == (1, 0)
+        assert hub.positions == {0: 51, 1: 0, PRICE_LANES + 1: 5 + len(bad)}
+
+    asyncio.run(run())
 
 
 def test_filters_look_at_province_kind_and_both_bands() -> None:

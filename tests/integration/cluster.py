@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import orjson
 import redis.asyncio
@@ -148,15 +148,45 @@ def stop(process: subprocess.Popen[bytes], within_s: float = 15.0) -> tuple[int,
     return process.wait(within_s), time.monotonic() - began
 
 
-async def produce(settings: Settings, messages: Iterable[tuple[int, bytes | None, bytes, int | None]]) -> None:
-    """Writes (partition, key, value, time) to feeds, in their order within a partition."""
+NONSENSE: Final = (
+    None,
+    b"",
+    b"{",
+    b"\xff\xfe",
+    b"[]",
+    b"7",
+    b"null",
+    b"{}",
+    b'{"alert_id":[]}',
+    b'{"alert_id":"x:1","revision":"2"}',
+)
+"""Values that are no message of any of our topics."""
+
+
+async def produce_nonsense(settings: Settings, *topics: str) -> None:
+    """Writes what is none into every partition of topics."""
+    for topic in topics:
+        messages = [
+            (place, key, value, None)
+            for place in range(settings.partitions)
+            for value in NONSENSE
+            for key in (None, b"\xff", b"6|320000x")
+            if key is not None or value is not None  # Kafka's clients do not send what is nothing at all
+        ]
+        await produce(settings, messages, topic)
+
+
+async def produce(
+    settings: Settings, messages: Iterable[tuple[int, bytes | None, bytes | None, int | None]], topic: str = FEEDS.name
+) -> None:
+    """Writes (partition, key, value, time) to a topic, in their order within a partition."""
     producer = AIOKafkaProducer(
         bootstrap_servers=settings.bootstrap, linger_ms=1, enable_idempotence=settings.idempotent, acks="all"
     )
     await producer.start()
     try:
         sent = [
-            await producer.send(FEEDS.name, value, key=key, partition=partition, timestamp_ms=at_ms)
+            await producer.send(topic, value, key=key, partition=partition, timestamp_ms=at_ms)
             for partition, key, value, at_ms in messages
         ]
         await asyncio.gather(*sent)

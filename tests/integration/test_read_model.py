@@ -13,7 +13,7 @@ import redis
 from aiokafka import AIOKafkaProducer
 
 from config.topics import ALERTS, PRICE_CHANGES
-from tests.integration.cluster import Cluster, stop
+from tests.integration.cluster import Cluster, produce_nonsense, stop
 
 pytestmark = pytest.mark.integration
 
@@ -122,6 +122,7 @@ def test_it_equals_a_recount_through_kills_flushes_and_rebuilds() -> None:
         client: Any = redis.Redis.from_url(cluster.settings.redis_url)
         follower = cluster.start_read_model()
         asyncio.run(write(cluster, made[:1_000]))
+        asyncio.run(produce_nonsense(cluster.settings, ALERTS.name, PRICE_CHANGES.name))
         until_equal(client, recount(made[:1_000]))
 
         follower.send_signal(signal.SIGKILL)

@@ -12,8 +12,8 @@ import pytest
 import redis
 from aiokafka import AIOKafkaProducer
 
-from config.topics import ALERTS, SCORECARDS
-from tests.integration.cluster import Cluster, read, stop
+from config.topics import ALERTS, FEEDS, INSPECTIONS, SCORE_ROWS, SCORECARDS, SCORES_BY
+from tests.integration.cluster import Cluster, produce_nonsense, read, stop
 
 pytestmark = pytest.mark.integration
 
@@ -137,6 +137,8 @@ def test_every_event_counts_once_through_kills_and_a_flushed_redis() -> None:
         rng = random.Random(3)
         asyncio.run(write(cluster, parts[0]))
         until_shown(client, recount(parts[0]))
+        topics = (ALERTS, INSPECTIONS, FEEDS, *SCORES_BY.values(), *SCORE_ROWS.values())
+        asyncio.run(produce_nonsense(cluster.settings, *(topic.name for topic in topics)))
         for number in range(1, len(parts)):
             asyncio.run(write(cluster, parts[number]))
             time.sleep(rng.uniform(0.1, 1.2))

@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from config.topics import ALERTS
+from config.topics import ALERTS, FEEDS, SILENCE
 from schemas.codes import partition_of
-from tests.integration.cluster import Cluster, produce, read, stop
+from tests.integration.cluster import Cluster, produce, produce_nonsense, read, stop
 
 pytestmark = pytest.mark.integration
 
@@ -48,6 +48,7 @@ def until(cluster: Cluster, *wanted: str) -> dict[str, list[Any]]:
 
 def test_one_silence_is_opened_once_whoever_runs_and_dies() -> None:
     with Cluster.make(partitions=2, max_silence_minutes=0.1) as cluster:
+        asyncio.run(produce_nonsense(cluster.settings, SILENCE.name, FEEDS.name))
         first, second = (cluster.start_process("agents.silence", name) for name in ("a", "b"))
         say(cluster, "320000", "540000")
         until(cluster, "feed_silence:320000:1/1", "feed_silence:540000:1/1")

@@ -9,8 +9,20 @@ from hypothesis import strategies as st
 
 from config.settings import Settings
 from schemas.columns import BANDS, KINDS
+from schemas.events import NotAnEvent, read_alert
 from schemas.score_rules import ScoreRules, parse_score_rules
-from streams.scorecards import ROW_KEPT_MS, Card, Row, Standing, advanced, left, standing_of, suggested_step
+from streams.scorecards import (
+    ROW_KEPT_MS,
+    Card,
+    Row,
+    Standing,
+    advanced,
+    left,
+    row_from,
+    standing_from,
+    standing_of,
+    suggested_step,
+)  # fmt: skip
 from tests.golden_logs import golden_alerts
 
 RULES = parse_score_rules(Settings().scorecards_file.read_bytes())
@@ -46,6 +58,39 @@ def test_every_event_of_the_golden_logs_says_something() -> None:
         )
         kinds.add(event["kind"])
     assert kinds == set(KINDS) - {"feed_silence"}
+
+
+def test_what_says_less_than_a_card_needs_is_none() -> None:
+    good: dict[str, Any] = next(event for event in golden_alerts() if "quantity" in event and event["change"] == "opened"
+                                and event["kind"] == "supply_shortfall")  # fmt: skip
+    assert read_alert(json.dumps(good).encode()) == good
+    changes: list[dict[str, Any]] = [
+        {"kind": "unheard_of"}, {"band": "green"}, {"at": "noon"}, {"at": None}, {"quantity": 3}, {"quantity": {"due": 1}},
+        {"quantity": good["quantity"] | {"due": "3"}}, {"quantity": good["quantity"] | {"filled": -1}},
+        {"quantity": good["quantity"] | {"overdue": 2**53}}, {"amount": {"owed": "much"}}, {"amount": [1]},
+        {"alert_id": "supply_shortfall:x"}, {"revision": {}},
+    ]  # fmt: skip
+    for changed in changes:
+        with pytest.raises(NotAnEvent):
+            standing_of(good | changed)
+
+
+def test_what_was_passed_on_and_kept_is_read_back_or_is_none() -> None:
+    said = standing(3, 2, owed_e4=2**63 - 1)
+    row = advanced(None, said)
+    assert row is not None
+    assert standing_from(list(said)) == said
+    assert row_from([*row, ["", ""], []]) == row
+    no_standings: list[Any] = [
+        {}, None, [], list(said)[:-1], [1, *said[1:]], [*said[:3], len(KINDS), *said[4:]], [*said[:-1], "1"],
+        [*said[:4], -1, *said[5:]], [*said[:-2], 2**63, 1],
+    ]  # fmt: skip
+    for bad in no_standings:
+        with pytest.raises(NotAnEvent):
+            standing_from(bad)
+    for bad in ({}, [], list(row)[:-1], ["3", *row[1:]], [*row[:3], len(BANDS), *row[4:]]):
+        with pytest.raises(NotAnEvent):
+            row_from(bad)
 
 
 events = st.lists(
