@@ -210,7 +210,8 @@ class Feeds:
             if left_s < _SOON_S:
                 return
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(owned.gone.wait(), min(left_s, wait_s))
+                async with asyncio.timeout(min(left_s, wait_s)):  # wait_for may swallow a cancellation
+                    await owned.gone.wait()
 
     async def checkpoint(self, owned: Owned) -> bool:
         """Writes the rows that changed, then acks the chunks they hold. False if the partition is no longer ours."""

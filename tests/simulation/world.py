@@ -175,9 +175,12 @@ class SimWorker:
 
     async def revoke(self) -> None:
         self._epoch += 1
+        epoch = self._epoch
         await self.feeds.release(set(self.feeds.owned))
         for number in list(self._positions):
             await self._commit(number, self._generation)
+        if epoch != self._epoch:
+            return  # what is there now was assigned since
         self._in_flight.forget(list(self._positions))
         self._positions = {}
 
