@@ -58,7 +58,13 @@ def missing_attributes() -> list[str]:
     """Returns the private names of faust that this module needs and that are not there. Empty: all is well."""
     needed = {
         driver.Consumer: ("_new_consumer_thread", "_to_message", "_wait_next_records", "_commit", "_add_gap"),
-        driver.AIOKafkaConsumerThread: ("_create_consumer", "_fetch_records", "_ensure_consumer", "_commit"),
+        driver.AIOKafkaConsumerThread: (
+            "_create_consumer",
+            "_fetch_records",
+            "_ensure_consumer",
+            "_commit",
+            "_seek_wait",
+        ),
         faust_consumer.Consumer: ("perform_seek", "force_commit", "ack", "on_buffer_full", "on_buffer_drop"),
     }
     return [f"{owner.__name__}.{name}" for owner, names in needed.items() for name in names if not hasattr(owner, name)]
@@ -86,6 +92,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         super().__post_init__()
         self._busy_until = 0.0
         self._epoch: tuple[int, int] | None = None
+        self._sought: dict[TopicPartition, int] = {}
         absent = record_batches.missing()
         self._public_only = bool(absent)
         if not absent:
@@ -203,29 +210,38 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def _fetch_publicly(self, consumer: Any, partitions: set[TP], wait_s: float) -> dict[TP, list[Chunk]]:
         wanted = [TopicPartition(tp.topic, tp.partition) for tp in partitions]
         epoch = self._epoch
+        self._sought = {}
         before = {tp: await consumer.position(tp) for tp in wanted}
         fetched = await consumer.getmany(
             *wanted, timeout_ms=int(wait_s * 1000), max_records=self._settings.chunk_records
         )
-        return {
-            TP(tp.topic, tp.partition): [
-                replace(
-                    record_batches.chunk_of(
-                        tp.topic, tp.partition, records, before[tp], consumer.highwater(tp) or 0, self._most_traced
-                    ),
-                    epoch=epoch,
-                )
-            ]
-            for tp, records in fetched.items()
-            if records
-        }
+        chunks: dict[TP, list[Chunk]] = {}
+        for tp, records in fetched.items():
+            if not records:
+                continue
+            if self._epoch != epoch or tp in self._sought:
+                # What came may be of before the seek or from behind it: it is read again from where it was to be.
+                if tp in consumer.assignment():
+                    consumer.seek(tp, self._sought.get(tp, records[0].offset))
+                continue
+            chunk = record_batches.chunk_of(
+                tp.topic, tp.partition, records, before[tp], consumer.highwater(tp) or 0, self._most_traced
+            )
+            chunks[TP(tp.topic, tp.partition)] = [replace(chunk, epoch=epoch)]
+        return chunks
 
     async def seek_all(self, offsets: Mapping[TP, int], epoch: tuple[int, int]) -> None:
         """Seeks; whatever is taken from then on is of ``epoch``. No fetch of this thread comes in between."""
         consumer = self._ensure_consumer()
-        for tp, offset in offsets.items():
-            consumer.seek(TopicPartition(tp.topic, tp.partition), offset)
+        places = {TopicPartition(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
+        for place, offset in places.items():
+            consumer.seek(place, offset)
+        self._sought |= places
         self._epoch = epoch
+
+    async def _seek_wait(self, consumer: Any, partitions: Mapping[TP, int]) -> None:
+        await super()._seek_wait(consumer, partitions)
+        self._sought |= {TopicPartition(tp.topic, tp.partition): offset for tp, offset in partitions.items()}
 
     async def fenced_commit(self, offsets: Mapping[TP, int], generation: int) -> bool:
         """Commits ``offsets`` if this member still is in ``generation`` of the group, and the broker agrees."""

@@ -10,8 +10,10 @@ and the product's code where there are any. In JSON every warning and error then
 and each of ours is counted by its reason (``Warnings``).
 """
 
+import asyncio
 import logging
 import sys
+import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
@@ -33,6 +35,7 @@ _log = structlog.get_logger("topics")
 _POSITION: Final = ("topic", "partition", "offset", "line")
 _WARNS: Final = frozenset({"warning", "error", "critical"})
 _LIBRARIES: Final = ("aiokafka", "kafka", "faust", "mode", "asyncio", "redis", "opentelemetry", "urllib3")
+_LOOP_CLOSED: Final = "Event loop is closed"
 _TEMPLATES: Final = 256
 """So many different lines are remembered."""
 # Both of structlog's own ways show local variables: passwords are among those of a client that cannot log in.
@@ -157,6 +160,21 @@ def pass_over(topic: str, partition: int, offset: int, fault: BaseException) -> 
     )  # fmt: skip
 
 
+def _thread_ended(ended: threading.ExceptHookArgs) -> None:
+    """Says that a thread ended by a fault, as a line like any other.
+
+    Not where it only outlived the loop that it served: aiokafka's ``stop`` may end so while the broker is away.
+    """
+    fault = ended.exc_value
+    if isinstance(fault, asyncio.CancelledError) or str(fault) == _LOOP_CLOSED:
+        return
+    name = ended.thread.name if ended.thread else ""
+    _log.error(
+        "a thread ended by a fault, and what it did is done no more: restart the process, and report it",
+        reason="bug", fault=fault, exc_info=fault, thread=name,
+    )  # fmt: skip
+
+
 def set_up(settings: Settings, process: str) -> None:
     """Sets up structlog and the standard library's logging. ``process`` is what every line says it comes from."""
     level = getattr(logging, settings.log_level.upper())
@@ -193,3 +211,4 @@ def set_up(settings: Settings, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    threading.excepthook = _thread_ended

@@ -225,6 +225,10 @@ class Scorecards:
             for task in (started, crashed, stopping):
                 task.cancel()
             await self._tasks.cancel()
+            # Also after a fault: the consumer's thread would outlive the loop that it reports to, and say so in a traceback.
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(_STOP_S):
+                    await self.app.stop()
             self._watchdog.stop()
             await self.publisher.close()
             with contextlib.suppress(Exception):
@@ -246,8 +250,6 @@ class Scorecards:
                     await stage.settle()
                 await self.app.consumer.commit()
                 await self.publisher.publish()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.app.stop(), _STOP_S)
 
     async def _settle(self) -> None:
         while True:

@@ -12,6 +12,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _DEFAULT_POLICY: Final = Path(__file__).resolve().parent / "policy.json"
 _DEFAULT_SCORE_RULES: Final = Path(__file__).resolve().parent / "scorecards.json"
+IDLE_HOLD_KAFKA: Final = 5
+"""A worker's fetch that finds nothing is held for so many ``fetch_wait_ms``: Kafka answers at once when something comes."""
+IDLE_HOLD_EMBEDDED: Final = 1.5
+"""The same of the embedded broker, which answers no sooner: so much later comes what follows a pause."""
 
 BrokerKind = Literal["embedded", "kafka"]
 
@@ -171,7 +175,7 @@ class Settings(BaseSettings):
         By then the fetch names every partition, and Kafka answers it as soon as something comes; the embedded broker
         only when it is over.
         """
-        return self.fetch_wait_ms * 3 // 2 if self.embedded else self.fetch_wait_ms * 5
+        return int(self.fetch_wait_ms * (IDLE_HOLD_EMBEDDED if self.embedded else IDLE_HOLD_KAFKA))
 
     @property
     def busy_wait_ms(self) -> int:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -401,3 +402,64 @@ def test_another_aiokafka_is_read_publicly_and_said_so_once(
 
     scene(act)
     assert capsys.readouterr().out.count("getmany") == 1
+
+
+class Sought:
+    """A consumer read through its public names alone; ``during`` happens while it waits for records."""
+
+    _closed = False
+    _fetcher = SimpleNamespace(_closed=False, _subscriptions=SimpleNamespace(fetch_context=nullcontext))
+
+    def __init__(self, during: Callable[[], Awaitable[None]], *, before_records: bool) -> None:
+        self.at = 5
+        self._during = during
+        self._before_records = before_records
+
+    def assignment(self) -> set[TP]:
+        return {P0}
+
+    async def position(self, _place: Any) -> int:
+        return self.at
+
+    def highwater(self, _place: Any) -> int:
+        return 100
+
+    def seek(self, _place: Any, offset: int) -> None:
+        self.at = offset
+
+    async def getmany(self, *places: Any, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
+        if self._before_records:
+            await self._during()
+        records = [SimpleNamespace(offset=self.at + each, timestamp=1_000, value=b"x") for each in range(3)]
+        self.at += 3
+        if not self._before_records:
+            await self._during()
+        return {places[0]: records}
+
+
+@pytest.mark.parametrize("before_records", [True, False])
+@pytest.mark.parametrize("rebalanced", [True, False])
+def test_a_seek_amid_a_public_fetch_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch, scene: Any, before_records: bool, rebalanced: bool
+) -> None:
+    """Whether what came is of before the seek or of behind it, the next fetch begins where was sought."""
+    monkeypatch.setattr(record_batches, "missing", lambda: ["Fetcher._records"])
+
+    async def act(consumer: BatchConsumer, _thread: Thread) -> None:
+        thread = consumer._new_consumer_thread()
+        consumer.flow_active = True
+        epoch = thread._epoch
+
+        async def seek() -> None:
+            await (thread.seek_all({P0: 40}, (1, 2)) if rebalanced else thread._seek_wait(public, {P0: 40}))
+
+        public = Sought(seek, before_records=before_records)
+        monkeypatch.setattr(thread, "_ensure_consumer", lambda: public)
+        assert await thread._fetch_records(public, {P0}, 0.01) == {}
+        assert public.at == 40
+        public._during = partial(asyncio.sleep, 0)
+        [[found]] = (await thread._fetch_records(public, {P0}, 0.01)).values()
+        assert (found.position, found.next_offset) == (40, 43)
+        assert found.epoch == ((1, 2) if rebalanced else epoch)
+
+    scene(act)

@@ -1,5 +1,6 @@
 """What a line of the log has, in JSON; what is said again and again is written once in a while, with a count."""
 
+import asyncio
 import io
 import json
 import logging
@@ -84,13 +85,15 @@ def test_what_is_remembered_is_bounded() -> None:
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     root = logging.getLogger()
-    before, level = list(root.handlers), root.level
+    before, level, hook = list(root.handlers), root.level, threading.excepthook
     target = io.StringIO()
     monkeypatch.setattr("sys.stderr", target)
     logs.set_up(Settings(log_format="json"), "test")
+    structlog.configure(cache_logger_on_first_use=False)  # loggers are used by other tests, too
     yield target
     root.handlers[:] = before
     root.setLevel(level)
+    threading.excepthook = hook
     structlog.reset_defaults()
 
 
@@ -129,6 +132,24 @@ def test_a_line_of_another_thread_says_whose_it_is_too(written: io.StringIO) -> 
     thread.start()
     thread.join()
     assert [each["process"] for each in lines_of(written)] == ["test"]
+
+
+def test_a_thread_that_ends_by_a_fault_is_a_line_but_not_one_that_outlived_its_loop(written: io.StringIO) -> None:
+    def end(fault: BaseException) -> None:
+        raise fault
+
+    for fault in (asyncio.CancelledError(), RuntimeError("Event loop is closed"), LookupError("not there")):
+        thread = threading.Thread(target=end, args=(fault,), name="consumer")
+        thread.start()
+        thread.join()
+    (line,) = lines_of(written)
+    assert (line["reason"], line["code"], line["fault"], line["thread"]) == (
+        "bug",
+        "LookupError",
+        "not there",
+        "consumer",
+    )
+    assert line["exception"]
 
 
 def test_a_library_s_warning_has_them_too(written: io.StringIO) -> None:

@@ -1,6 +1,7 @@
 """Scorecards against a recount: repeats count once, whoever is killed and whatever Redis forgets."""
 
 import asyncio
+import json
 import random
 import signal
 import time
@@ -159,3 +160,31 @@ def test_every_event_counts_once_through_kills_and_a_flushed_redis() -> None:
         messages = asyncio.run(read(cluster.settings, SCORECARDS.name))
         last = {message.key.decode(): message.value for number in sorted(messages) for message in messages[number]}
         assert {key: plain(orjson.loads(value)) for key, value in last.items()} == wanted
+
+
+GOES_AWAY = """
+import asyncio, sys
+from aiokafka.errors import KafkaConnectionError
+from agents import scorecards
+from config.settings import settings
+
+async def fail(process):
+    while len(process._recovered_tables) < 3:
+        await asyncio.sleep(0.05)
+    raise KafkaConnectionError("gone for good")
+
+scorecards.Scorecards._watch = fail
+sys.exit(scorecards.run(settings()))
+"""
+
+
+def test_a_fault_of_the_surroundings_ends_it_with_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with Cluster.make(partitions=2) as cluster:
+        code = cluster.start(GOES_AWAY, "s").wait(40)
+    said = capfd.readouterr().err
+    assert code == 74, said
+    assert "Traceback" not in said
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    (fault,) = [line for line in lines if line["level"] == "error"]
+    assert (fault["reason"], fault["code"], fault["exit_code"]) == ("infrastructure", "KafkaConnectionError", 74)
+    assert "gone for good" in fault["fault"]
