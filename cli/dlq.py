@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Self
@@ -19,6 +19,12 @@ from gateway.key_ring import now_ms
 from schemas.packets import check_records
 
 _SHOWN_CHARACTERS: Final = 60
+LETTERS_SAID: Final = 100
+PORTION_BYTES: Final = 16 << 20
+"""Of letters that are read before they are sent."""
+_LETTER_BYTES: Final = 1_024
+"""What a letter takes beside its line."""
+_NOBODY: Final[Any] = None
 NOT_REPLAYED: Final = frozenset({"other_province", "type_not_allowed"})
 """Lines that somebody had no right to send: they are sent again only where the reason is named."""
 
@@ -145,29 +151,48 @@ def replay(
 ) -> int:
     """Sends lines again that are good by now; returns the exit code: 0, or 1 where none was. Raises FeedFault.
 
-    A line goes to the partition that its code belongs to. What stays bad is said, and stays where it is.
+    A line goes to the partition that its code belongs to. What stays bad is said, and stays where it is. However many
+    letters there are, PORTION_BYTES of them are in memory.
     """
-    kept = [letter for letter in found if letter.reason in reasons or letter.reason not in NOT_REPLAYED]
-    summary = Summary()
+    summary, count = Summary(), 0
     report = Report(say, None, summary.reasons)
-    lines = [(number, letter.original, None) for number, letter in enumerate(kept, 1) if letter.original.strip()]
-    for number, letter in enumerate(kept, 1):
-        say(f"{number}: {letter.place} {letter.reason}, {letter.origin}") if len(kept) <= 100 else None
-    if dry_run:
-        _try(lines, report, summary)
-        say(f"{summary.accepted:,} of {len(kept):,} lines would be sent; nothing was")
-    else:
-        nowhere: Any = None
-        asyncio.run(send(settings, groups(iter(lines), nowhere, _ignore, report), report, summary))
-        say(summary.text())
+    for portion in _portions(found, reasons):
+        lines = []
+        for letter in portion:
+            count += 1
+            if count <= LETTERS_SAID:
+                say(f"{count}: {letter.place} {letter.reason}, {letter.origin}")
+            if letter.original.strip():
+                lines.append((count, letter.original, None))
+        grouped = groups(iter(lines), _NOBODY, _ignore, report)
+        if dry_run:
+            _try(grouped, report, summary)
+        else:
+            asyncio.run(send(settings, grouped, report, summary))
+    if count > LETTERS_SAID:
+        say(f"and {count - LETTERS_SAID:,} more")
+    say(f"{summary.accepted:,} of {count:,} lines would be sent; nothing was" if dry_run else summary.text())
     report.end()
     return 0 if summary.accepted else 1
 
 
-def _try(lines: Sequence[tuple[int, bytes, None]], report: Report, summary: Summary) -> None:
-    for start in range(0, len(lines), 1_000):
-        some = lines[start : start + 1_000]
-        checked = check_records([line for _, line, _ in some], [number for number, _, _ in some], ANYBODY, now_ms(), 1)
+def _portions(found: Iterable[Letter], reasons: frozenset[str]) -> Iterator[list[Letter]]:
+    portion: list[Letter] = []
+    size = 0
+    for letter in found:
+        if letter.reason in reasons or letter.reason not in NOT_REPLAYED:
+            portion.append(letter)
+            size += len(letter.original) + _LETTER_BYTES
+        if size >= PORTION_BYTES:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
+def _try(grouped: Iterable[tuple[list[int], list[bytes]]], report: Report, summary: Summary) -> None:
+    for numbers, lines in grouped:
+        checked = check_records(lines, numbers, ANYBODY, now_ms(), 1)
         summary.accepted += checked.accepted
         for rejected in checked.rejected:
             report.add(rejected)

@@ -68,7 +68,8 @@ def lines(settings: Settings) -> list[bytes]:
 
 
 @pytest.mark.integration
-def test_dead_letters_are_listed_shown_and_sent_again(settings: Settings) -> None:
+def test_dead_letters_are_listed_shown_and_sent_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.dlq.PORTION_BYTES", 1)  # each letter by itself, read on after the one before was sent
     put(
         settings,
         [

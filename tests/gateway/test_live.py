@@ -5,14 +5,20 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from agents.embedded import free_port, start_broker
 from agents.topics import apply
-from tests.gateway.fakes import Messages
+from gateway.keys import Owner
+from load_tests.sse_clients import new_token
+from tests.gateway.fakes import Messages, event
 from tests.gateway.live import gateway, stage
+from tests.gateway.test_subscriber_stream import OURS, THEIRS, change
 
 pytestmark = pytest.mark.integration
 
@@ -38,6 +44,81 @@ def test_a_stream_begun_on_one_gateway_resumes_on_another_without_loss_or_repeat
             assert not before & set(resumed)
 
     asyncio.run(asyncio.wait_for(run(), 60))
+
+
+@pytest.mark.parametrize("ring_events", [20_000, 5])
+def test_a_suppliers_stream_resumes_on_another_gateway_on_both_topics(
+    ring_events: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a short ring the other gateway reads what was missed from the logs."""
+    monkeypatch.setattr("gateway.alerts_topic.TAIL_EVENTS", ring_events)
+
+    async def run() -> None:
+        async with stage() as scene:
+            rows = {f"C{number:026}": {OURS} for number in range(10)}
+            monkeypatch.setattr("gateway.read_model.ReadModel.listers", listers_of(rows))
+            headers = {"Authorization": f"Bearer {await new_token(scene, Owner('supplier', OURS))}"}
+            wanted: list[str] = []
+
+            async def write(numbers: range) -> None:
+                for number in numbers:
+                    code = f"C{number % 20:026}"  # the upper half of them is another's
+                    alert = event(number, code=code) | {"supplier": OURS if number % 20 < 10 else THEIRS}
+                    for topic, each in (("alerts", alert), ("price-changes", change(number, code=code))):
+                        await scene.producer.send_and_wait(topic, orjson.dumps(each), key=code.encode())
+                        wanted.extend([each["event_id"]] if number % 20 < 10 else [])
+
+            async def read(client: httpx.AsyncClient, cursor: str | None, count: int) -> tuple[str, list[str]]:
+                resumed = headers | ({"Last-Event-ID": cursor} if cursor else {})
+                found: list[str] = []
+                async with client.stream("GET", "/v1/events/stream", headers=resumed) as answer:
+                    assert answer.status_code == 200
+                    fields: dict[str, str] = {}
+                    async for line in answer.aiter_lines():
+                        name, _, value = line.partition(": ")
+                        fields[name] = value
+                        if name == "event":
+                            assert value != "reset"
+                        if name == "data" and fields["event"] in {"alert", "price"}:
+                            found.append(orjson.loads(value)["event_id"])
+                        if name == "data" and fields["event"] == "ready" and not cursor:
+                            await write(range(40))
+                        if len(found) == count:
+                            break
+                return fields["id"], found
+
+            async with gateway(scene.settings) as first:
+                await until_streams(first, headers)
+                cursor, before = await read(first, None, 17)
+            await write(range(40, 80))
+            async with gateway(scene.settings) as second:
+                await until_streams(second, headers)
+                cursor, between = await read(second, cursor, 30)
+                async with gateway(scene.settings) as third:
+                    await until_streams(third, headers)
+                    _, rest = await read(third, cursor, len(wanted) - 47)
+            got = before + between + rest
+            assert len(got) == len(set(got))
+            assert set(got) == set(wanted)
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def listers_of(rows: dict[str, set[str]]) -> Any:
+    async def listers(_: Any, codes: Sequence[str]) -> list[frozenset[str]]:
+        return [frozenset(rows.get(code, {THEIRS})) for code in codes]
+
+    return listers
+
+
+async def until_streams(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    """Waits until a gateway knows the key and has reached both topics."""
+    for _ in range(100):
+        async with client.stream("GET", "/v1/events/stream", headers=headers) as answer:
+            if answer.status_code == 200:
+                return
+        await asyncio.sleep(0.1)
+    raise TimeoutError
 
 
 def test_what_the_ring_no_longer_has_is_read_from_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
