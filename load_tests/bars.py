@@ -83,6 +83,12 @@ def _idle_percent(result: Any) -> float | None:
     return None if share is None else 100 * share
 
 
+def _unanswered(result: Any) -> float | None:
+    """Bodies that got 5xx or no answer, where there were a hundred thousand."""
+    whole = (_at("bodies")(result) or 0) >= 100_000
+    return result["server_faults"] + result["no_answer"] if whole else None
+
+
 BARS: Final = (
     Bar("catch-up, packed, calm; embedded broker", "latest", _at("packed", "records_per_s"), "/s",
         least=1_200_000, stretch=2_000_000),
@@ -115,6 +121,9 @@ BARS: Final = (
         most=250),
     Bar("append → a good webhook of 20 beside 80 bad ones, p99; embedded broker", "webhooks", _at("p99_ms"), "ms",
         most=2_000),
+    Bar("100,000 fuzzed bodies at one gateway, answers of 5xx or none; embedded broker", "hostile_bodies",
+        _unanswered, "", most=0),
+    Bar("its memory after them, against after a fifth", "hostile_bodies", _at("growth_percent"), "% more", most=5),
     Bar("idle worker, share of a core; embedded broker", "idle", _idle_percent, "%", most=5),
     Bar("the same on Kafka", "idle-kafka", _idle_percent, "%", most=5),
     Bar("memory a live slot, 1 M products × 8 provinces, between checkpoints' batches", "memory",
