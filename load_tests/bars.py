@@ -129,6 +129,9 @@ BARS: Final = (
     Bar("memory a live slot, 1 M products × 8 provinces, between checkpoints' batches", "memory",
         _at("packed", "bytes_per_slot"), "bytes", most=96, stretch=64),
     Bar("kill −9 with 1 M products, first new alert", "recovery", _at("first_alert_s"), "s", most=10),
+    Bar("rolling restart of every process under load: p99 back to normal; Kafka", "rolling", _at("most_back_s"), "s",
+        most=10),
+    Bar("records and events lost in it", "rolling", _at("lost"), "", most=0),
     Bar("a record's CPU with 4 workers, against 1", "scaling", _scaling_percent, "% more", most=10),
 )  # fmt: skip
 """In the order of the table."""

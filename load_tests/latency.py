@@ -26,7 +26,7 @@ from load_tests.harness import KeyOf, no_key
 _TICK_S: Final = 0.005
 _WARM_S: Final = 3.0
 _REST_S: Final = 1.5
-_READY_S: Final = 60.0
+_READY_S: Final = 240.0
 _READER_WAIT_MS: Final = 5
 """The embedded broker answers a fetch that finds nothing only when its wait is over, and every fetch costs it much."""
 
@@ -134,6 +134,16 @@ def observe_with(
     key_of: KeyOf = no_key,
 ) -> ObservedWith:
     """Sends ``records`` at ``rate`` a second; each of ``readers`` notes in a process of its own when events come."""
+    with beside(readers) as pipes:
+        sent, seconds = asyncio.run(_send(settings, records, rate, key_of))
+        time.sleep(_REST_S)
+        arrivals = told(pipes)
+    return ObservedWith(sent, arrivals, len(records) / seconds)
+
+
+@contextlib.contextmanager
+def beside(readers: Mapping[str, Callable[[Connection], None]]) -> Iterator[dict[str, Connection]]:
+    """Runs each of ``readers`` in a process of its own; yields their pipes once all are ready. Raises TimeoutError."""
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
     with contextlib.ExitStack() as stack:
@@ -145,14 +155,16 @@ def observe_with(
             theirs.close()
         for name, pipe in pipes.items():
             if not pipe.poll(_READY_S):
-                raise TimeoutError(f"the reader of {name} did not get to where new ones come")
+                raise TimeoutError(f"{name} did not get to where new ones come")
             pipe.recv()
-        sent, seconds = asyncio.run(_send(settings, records, rate, key_of))
-        time.sleep(_REST_S)
-        for pipe in pipes.values():
-            pipe.send("stop")
-        arrivals = {name: pipe.recv() for name, pipe in pipes.items()}
-    return ObservedWith(sent, arrivals, len(records) / seconds)
+        yield pipes
+
+
+def told(pipes: Mapping[str, Connection]) -> dict[str, Any]:
+    """Stops what runs beside; returns what each has noted."""
+    for pipe in pipes.values():
+        pipe.send("stop")
+    return {name: pipe.recv() for name, pipe in pipes.items()}
 
 
 def summary(sent: dict[tuple[int, int], int], arrivals: Arrivals, rate: int, sent_per_s: float) -> Latency:
