@@ -187,7 +187,8 @@ def hash_codes(data: Any, records: Any, which: Any) -> None:
     """Fills the hash of records, those at the indexes ``which``, from their codes; 0 where there is none."""
     for index in which:
         record = records[index]
-        record.hash = murmur2_of(data, record.code_start, record.code_length) if record.code_length > 0 else 0
+        length = np.int64(record.code_length)
+        record.hash = murmur2_of(data, np.int64(record.code_start), length) if length > 0 else 0
 
 
 def room_for(size: int) -> int:
