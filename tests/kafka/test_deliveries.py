@@ -17,7 +17,7 @@ from notifier.journal import JOURNAL
 from tests.gateway.fakes import Event, event
 from tests.gateway.test_subscriber_stream import OURS
 from tests.integration.cluster import Cluster
-from tests.kafka.test_suppliers import COMMAND, until
+from tests.kafka.test_suppliers import COMMAND, serve_hook, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -46,15 +46,6 @@ class Receiver:
         self.got.append(sent["data"])
         return web.Response(status=204)
 
-    async def start(self) -> int:
-        app = web.Application()
-        app.router.add_post("/hook", self.hook)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        assert runner.addresses
-        return int(runner.addresses[0][1])
-
     def ids(self) -> list[str]:
         return list(dict.fromkeys(each["event_id"] for each in self.got))
 
@@ -67,7 +58,7 @@ def test_a_notifier_that_is_killed_loses_no_event_and_no_count_of_attempts() -> 
     async def run(cluster: Cluster) -> None:
         settings, secret = cluster.settings, new_secret()
         receiver = Receiver(secret)
-        url = f"http://127.0.0.1:{await receiver.start()}/hook"
+        url = f"http://127.0.0.1:{await serve_hook(receiver.hook)}/hook"
         at_ms = now_ms() - 1_000
         made = Endpoint(ENDPOINT, OURS, url, "", (), (), (), (Secret(secret),), True, at_ms, at_ms)
         await EndpointBook(settings, new_producer).put(made)

@@ -28,7 +28,7 @@ from config.settings import Settings
 from config.topics import FEEDS, TOPICS
 from tests.gateway.test_subscriber_stream import OURS, THEIRS
 from tests.kafka.secured import ADMIN, HOST, SECRETS, Certificates, Place, SecuredKafka, SecuredRedis
-from tests.kafka.test_suppliers import CHEAP, DEAR, Receiver, answers, put, quote, tokens, until
+from tests.kafka.test_suppliers import CHEAP, DEAR, Receiver, answers, put, quote, serve_hook, tokens, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -94,7 +94,7 @@ async def records_become_events(place: Place, port: int, metrics: dict[str, int]
     headers = await tokens(place.settings(PRINCIPALS["operator"]))
     trusted = ssl.create_default_context(cafile=place.certificates.ca)
     receiver = Receiver()
-    hook = await receiver.start()
+    hook = await serve_hook(receiver.hook)
     async with httpx.AsyncClient(
         base_url=f"https://{HOST}:{port}", timeout=30, trust_env=False, verify=trusted
     ) as client:

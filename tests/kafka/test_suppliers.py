@@ -29,6 +29,17 @@ AWAY_S = 4.0
 COMMAND = "from cli.main import app; app(['{}'])"
 
 
+async def serve_hook(hook: Callable[[web.Request], Awaitable[web.Response]]) -> int:
+    """Serves ``POST /hook`` on the loopback; returns its port."""
+    app = web.Application()
+    app.router.add_post("/hook", hook)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    assert runner.addresses
+    return int(runner.addresses[0][1])
+
+
 class Receiver:
     """A supplier's webhook: keeps the events whose signature is right."""
 
@@ -46,15 +57,6 @@ class Receiver:
             return web.Response(status=401)
         self.got.append(orjson.loads(body)["data"])
         return web.Response(status=204)
-
-    async def start(self) -> int:
-        app = web.Application()
-        app.router.add_post("/hook", self.hook)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        assert runner.addresses
-        return int(runner.addresses[0][1])
 
 
 async def tokens(settings: Settings) -> dict[str, dict[str, str]]:
@@ -123,7 +125,7 @@ def test_records_become_a_suppliers_events_and_go_on_doing_so_after_the_broker_w
             cluster.start(COMMAND.format(command), command)
         cluster.start_worker(REAL)
         receiver, streamed, opened = Receiver(), list[Event](), asyncio.Event()
-        hook = await receiver.start()
+        hook = await serve_hook(receiver.hook)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
             await until(lambda: answers(client, "/readyz", {}))
             await until(lambda: answers(client, "/v1/webhooks", headers[OURS]))
