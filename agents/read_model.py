@@ -35,6 +35,8 @@ _TIMEOUT_S: Final = 10.0
 _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Redis is asked again after so long; then as often as the last says, for ever."""
 _LOOK_S: Final = 1.0
+_AWAY: Final = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, redis.exceptions.WatchError, OSError)
+"""A connection that is lost while it watches a key is a ``WatchError``, too."""
 
 Result = TypeVar("Result")
 
@@ -114,7 +116,7 @@ class ReadModel:
         while True:
             try:
                 done = await work()
-            except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as fault:
+            except _AWAY as fault:
                 if attempt == 0:
                     _log.warning(
                         "Redis does not answer; waiting for it, what is read stays in Kafka",
