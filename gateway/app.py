@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -46,9 +46,14 @@ def create_app(
     sources: Sources,
     *,
     connected: bool = True,
+    before_serving: Callable[[], Awaitable[object]] | None = None,
     on_fault: Callable[[BaseException], object] = lambda _fault: None,
 ) -> FastAPI:
-    """Makes the app of these parts. ``connected``: whether to keep them going; ``on_fault``: told what ended one of them."""
+    """Makes the app of these parts.
+
+    ``connected``: whether to keep them going; ``before_serving``: awaited before the first connection is taken;
+    ``on_fault``: told what ended one of the parts.
+    """
 
     def ended(running: asyncio.Task[None]) -> None:
         if not running.cancelled() and (fault := running.exception()):
@@ -60,6 +65,8 @@ def create_app(
         if running:
             running.add_done_callback(ended)
         try:
+            if before_serving:
+                await before_serving()
             yield
         finally:
             sources.hub.clients.close()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, Final
@@ -20,6 +21,9 @@ from gateway.sources import Sources, end
 
 DRAIN_S: Final = 3
 """SIGTERM: answers under way may take so long; live streams are closed at once."""
+START_S: Final = 10.0
+"""A connection is taken once all that a request may need is there, or after so long: then answers say what is not."""
+_LOOK_S: Final = 0.02
 
 _log = structlog.get_logger("gateway")
 ServeMetrics = Callable[..., object]
@@ -62,13 +66,12 @@ class _Server(uvicorn.Server):
 def run(
     settings: Settings,
     new_producer: NewProducer,
-    on_listening: Callable[[str], None] | None = None,
     on_stop: Callable[[], object] = lambda: None,
     serve_metrics: ServeMetrics = lambda *_settings, **_ready: None,
 ) -> None:
     """Serves until SIGTERM or SIGINT.
 
-    ``on_listening``: told the page's address once the port is bound. ``on_stop``: called when it is asked to stop.
+    ``on_stop``: called when it is asked to stop.
     ``serve_metrics``: serves a Prometheus collector, and whether the gateway is ready; called in the event loop.
 
     Raises OSError when the address cannot be bound, and the first fault of what goes on beside the requests.
@@ -76,13 +79,12 @@ def run(
     # It repeats itself many times a second while a broker is away; gateway.alerts_topic says it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     with tracer_of(settings, "gateway") as tracer:
-        _serve(settings, Sources.of(settings, new_producer, tracer), on_listening, on_stop, serve_metrics)
+        _serve(settings, Sources.of(settings, new_producer, tracer), on_stop, serve_metrics)
 
 
 def _serve(
     settings: Settings,
     sources: Sources,
-    on_listening: Callable[[str], None] | None,
     on_stop: Callable[[], object],
     serve_metrics: ServeMetrics,
 ) -> None:
@@ -98,8 +100,14 @@ def _serve(
         faults.append(fault)
         server.should_exit = True
 
+    async def until_ready() -> None:
+        deadline = time.monotonic() + START_S
+        while not (all(sources.ready().values()) or server.should_exit or time.monotonic() > deadline):  # noqa: ASYNC110  these tell nobody
+            await asyncio.sleep(_LOOK_S)
+        _log.info("the page is there", url=address)
+
     config = uvicorn.Config(
-        create_app(settings, sources, on_fault=give_up),
+        create_app(settings, sources, before_serving=until_ready, on_fault=give_up),
         host=settings.gateway_host,
         port=settings.gateway_port,
         log_config=None,
@@ -109,29 +117,28 @@ def _serve(
         ssl_certfile=settings.gateway_cert_file,
         ssl_keyfile=settings.gateway_key_file,
     )
-    bound = listen(settings.gateway_host, settings.gateway_port)
+    bound = bind(settings.gateway_host, settings.gateway_port)
     host = f"[{settings.gateway_host}]" if ":" in settings.gateway_host else settings.gateway_host
     scheme = "http" if settings.gateway_cert_file is None else "https"
     address = f"{scheme}://{host}:{bound.getsockname()[1]}/"
-    _log.info("the page is there", url=address)
-    if on_listening:
-        on_listening(address)
     server = _Server(config, measure, sources.hub.clients.close, on_stop)
     server.run([bound])
     if faults:
         raise faults[0]
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Returns a socket that listens; port 0: any free one. Raises OSError.
+def bind(host: str, port: int) -> socket.socket:
+    """Returns a socket for a server to listen on, which refuses connections until then; port 0: any free one. Raises OSError.
 
     What it accepts sends at once. asyncio sees to that only for sockets that name their protocol, which those of
-    ``create_server`` do not: each answer's body would wait 40 ms for its head to be acknowledged.
+    ``socket`` do not: each answer's body would wait 40 ms for its head to be acknowledged.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
-        made = socket.create_server((host, port), family=family, backlog=2_048)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((host, port))
     except OSError as fault:
+        made.close()
         raise OSError(fault.errno, f"cannot listen on {host}:{port}: {fault.strerror}") from fault
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return made

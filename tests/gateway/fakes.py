@@ -25,7 +25,7 @@ from gateway.hub import Hub, Repeats
 from gateway.ingest import Intake
 from gateway.key_ring import KeyRing
 from gateway.read_model import ReadModel
-from gateway.server import listen
+from gateway.server import bind
 from gateway.sources import Sources
 from gateway.summary import Summary
 
@@ -341,8 +341,10 @@ class Parts:
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:
         """Serves the app on a port of its own, and gives a client of it."""
         server = uvicorn.Server(uvicorn.Config(self.app, log_config=None, timeout_graceful_shutdown=1))
-        listening = listen("127.0.0.1", 0)
+        listening = bind("127.0.0.1", 0)
         serving = asyncio.create_task(server.serve([listening]))
+        while not (server.started or serving.done()):  # noqa: ASYNC110  uvicorn tells nobody
+            await asyncio.sleep(0.002)
         try:
             async with httpx.AsyncClient(
                 base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=10, trust_env=False

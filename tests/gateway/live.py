@@ -16,7 +16,7 @@ from agents.embedded import Child, start_broker, start_redis
 from agents.topics import apply
 from config.settings import Settings
 from gateway.app import create_app
-from gateway.server import listen
+from gateway.server import bind
 from gateway.sources import Sources
 from tests.gateway.feeder import Event, Position, ReadModelWriter, Story
 
@@ -84,7 +84,7 @@ async def gateway(settings: Settings, port: int = 0) -> AsyncIterator[httpx.Asyn
             create_app(settings, Sources.of(settings, new_producer)), log_config=None, timeout_graceful_shutdown=1
         )
     )
-    listening = listen("127.0.0.1", port)
+    listening = bind("127.0.0.1", port)
     serving = asyncio.create_task(server.serve([listening]))
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     try:
