@@ -6,8 +6,6 @@ import time
 from typing import Any, Final
 
 import orjson
-import redis.asyncio
-import redis.exceptions
 import structlog
 
 from agents.feeds import Feeds
@@ -37,6 +35,8 @@ class Status:
 
     async def run(self) -> None:
         """Writes once a second, for ever."""
+        import redis.asyncio  # takes a sixth of a worker's start
+
         client = redis.asyncio.from_url(
             self._settings.redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
         )
@@ -50,6 +50,8 @@ class Status:
                 await client.aclose()
 
     async def _write(self, client: Any) -> None:
+        import redis.exceptions
+
         try:
             await client.set(PREFIX + self._settings.instance, orjson.dumps(self.now()), ex=_EXPIRES_S)
             self._warned = False

@@ -157,16 +157,19 @@ class Settings(BaseSettings):
 
     @property
     def session_s(self) -> float:
-        """Returns seconds without a heartbeat after which a worker counts as dead."""
+        """Returns seconds without a heartbeat after which a worker counts as dead.
+
+        A static member has as long as a restart takes on a busy machine: one that is back later has its partitions move twice.
+        """
         if self.session_timeout_s is not None:
             return self.session_timeout_s
         # The embedded broker holds a group's join for half of it; Kafka refuses less than 6 s by default.
-        return 2.0 if self.embedded else 6.0
+        return 2.0 if self.embedded else 12.0 if self.static_member else 6.0
 
     @property
     def heartbeat_s(self) -> float:
-        """Returns seconds between heartbeats."""
-        return self.session_s / 5
+        """Returns seconds between heartbeats: a member learns of a rebalance from the next one."""
+        return min(self.session_s / 5, 1.0)
 
     @property
     def idle_wait_ms(self) -> int:

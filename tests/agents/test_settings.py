@@ -29,9 +29,14 @@ def test_the_embedded_broker_has_quick_sessions_and_no_idempotence() -> None:
 
 def test_kafka_has_sessions_it_does_not_refuse_and_idempotence() -> None:
     settings = Settings(broker_kind="kafka")
-    assert settings.session_s >= 6
+    assert (settings.session_s, settings.heartbeat_s) == (6.0, 1.0)
     assert settings.idempotent
     assert settings.compression_type == "lz4"
+
+
+def test_a_static_member_has_the_time_of_a_restart_and_hears_of_rebalances_as_soon() -> None:
+    settings = Settings(broker_kind="kafka", static_member=True)
+    assert (settings.session_s, settings.heartbeat_s) == (12.0, 1.0)
 
 
 def test_a_child_process_gets_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
