@@ -6,7 +6,7 @@ dies when, and a Redis that was flushed or restored from an old copy is noticed 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -16,6 +16,7 @@ import structlog
 from faust.types import TP
 
 from agents import logs, record_batches
+from agents.allocation import keep_imports_out_of_collections
 from agents.app import App, exit_code, make_app, run_app, stop_on_signals
 from agents.logs import pass_over
 from agents.metrics_server import serve
@@ -66,6 +67,7 @@ async def _run(settings: Settings, *, rebuild: bool) -> None:
     if rebuild:
         await model.patiently(model.drop)
     record_batches.compile_kernels()
+    keep_imports_out_of_collections()
     try:
         await follower.run(stop)
     finally:
@@ -90,6 +92,13 @@ class ReadModel:
     async def offset(self, topic: str, partition: int) -> int:
         """Returns the offset from which the partition is to be read."""
         return int(await self._client.get(OFFSET_KEY.format(topic=topic, partition=partition)) or 0)
+
+    async def offsets(self, places: Sequence[TP]) -> dict[TP, int]:
+        """Returns the offset from which each partition is to be read; one question, however many there are."""
+        if not places:
+            return {}
+        found = await self._client.mget([OFFSET_KEY.format(topic=tp.topic, partition=tp.partition) for tp in places])
+        return {tp: int(offset or 0) for tp, offset in zip(places, found, strict=True)}
 
     async def apply(self, topic: str, partition: int, events: Events, before: int, after: int) -> None:
         """Adds events, and moves the partition's offset from ``before`` to ``after``; raises ``Moved``."""
@@ -175,10 +184,10 @@ class Follower:
 
     async def _look_for_moves(self) -> None:
         """Notices a Redis that was flushed while no event came."""
-        for tp, reached in list(self._reached.items()):
-            stored = await self._model.patiently(partial(self._model.offset, tp.topic, tp.partition))
-            if max(stored, self._earliest[tp]) != reached:
-                await self._read_again(tp, stored)
+        stored = await self._model.patiently(partial(self._model.offsets, list(self._reached)))
+        for tp, offset in stored.items():
+            if tp in self._reached and max(offset, self._earliest[tp]) != self._reached[tp]:
+                await self._read_again(tp, offset)
 
     async def _commit(self) -> None:
         await self.app.batches.commit()
@@ -188,9 +197,8 @@ class Follower:
             TP(*tp): offset for tp, offset in (await self.app.batches.earliest_offsets(*assigned)).items()
         }
         self._reached = {}
-        for tp in assigned:
-            stored = await self._model.patiently(partial(self._model.offset, tp.topic, tp.partition))
-            self._reached[tp] = max(stored, self._earliest[tp])
+        stored = await self._model.patiently(partial(self._model.offsets, list(assigned)))
+        self._reached = {tp: max(offset, self._earliest[tp]) for tp, offset in stored.items()}
         self.assigned = True
         _log.info(
             "assigned",

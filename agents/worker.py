@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import sys
 import time
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ import structlog
 from faust.types import TP
 
 from agents import logs
-from agents.allocation import keep_freed_blocks
+from agents.allocation import keep_freed_blocks, keep_imports_out_of_collections
 from agents.app import App, Tasks, exit_code, make_app, run_app, stop_on_signals, tps_of
 from agents.clients import END_OFFSETS_S, end_offsets, never_give_up, new_producer, new_reader
 from agents.feeds import Feeds
@@ -164,8 +163,7 @@ class Worker:
         """Has every kernel at hand; meanwhile we join the group."""
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._threads, warm_up, self._new_machine, self._settings.partitions)
-        gc.collect()
-        gc.freeze()  # the million objects of the imports: a full collection would hold up the stream for 0.1 s
+        keep_imports_out_of_collections()
         self._warm.set()
 
     async def _handle(self, chunk: Chunk, generation: int, ack: Any) -> None:

@@ -190,6 +190,7 @@ def silence() -> None:
 def gateway() -> None:
     """Serve HTTP: feeds in, queries, the live stream of alerts, the page."""
     from agents import logs
+    from agents.allocation import give_back_freed_blocks
     from agents.clients import new_producer
     from agents.exits import ended_by
     from agents.metrics_server import serve
@@ -198,6 +199,7 @@ def gateway() -> None:
     from gateway.server import run as run_gateway
 
     logs.set_up(settings(), "gateway")
+    give_back_freed_blocks()
     try:
         run_gateway(settings(), new_producer, on_stop=end_in_time, serve_metrics=serve)
     except Exception as fault:

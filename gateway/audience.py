@@ -17,7 +17,7 @@ from gateway.filters import Filter
 
 QUEUE_EVENTS: Final = 2_000
 """Events that may wait for one client."""
-WAKE_S: Final = 0.02
+WAKE_S: Final = 0.002
 """Clients are woken no more often: what comes meanwhile goes out together."""
 MOST_WAKE_S: Final = 0.1
 """Nor more often than every so long after it took them as long to send what they had."""

@@ -26,6 +26,30 @@ def faults(how: str) -> int:
     return int(subprocess.run([sys.executable, "-c", _FAULTS, how], capture_output=True, check=True).stdout)
 
 
+_KEPT = """
+import sys
+import numpy as np
+from agents.allocation import give_back_freed_blocks
+if sys.argv[1] == "give":
+    assert give_back_freed_blocks()
+from psutil import Process
+np.ones(24 << 20, np.uint8)  # what glibc learns from
+bodies = [np.ones(300 << 10, np.uint8) for _ in range(100)]
+kept = bodies[-1:]
+del bodies
+print(Process().memory_info().rss >> 20)
+"""
+
+
+def resident_mb(how: str) -> int:
+    return int(subprocess.run([sys.executable, "-c", _KEPT, how], capture_output=True, check=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is about glibc")
+def test_blocks_are_given_back() -> None:
+    assert resident_mb("give") <= resident_mb("learn") - 20
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is about glibc")
 def test_blocks_are_reused() -> None:
     assert faults("keep") < 200
@@ -34,3 +58,4 @@ def test_blocks_are_reused() -> None:
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert not allocation.keep_freed_blocks()
+    assert not allocation.give_back_freed_blocks()
