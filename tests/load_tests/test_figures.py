@@ -41,7 +41,7 @@ def test_outputs_that_differ_are_said_beside_the_figure() -> None:
 
 def test_odd_lines_and_scaling_are_compared_by_processor_time() -> None:
     found = {
-        "latest": {"odd": {"worker_cpu_us_per_record": 1.05}, "packed": {"worker_cpu_us_per_record": 1.0}},
+        "odd": {"odd": {"worker_cpu_us_per_record": 1.05}, "packed": {"worker_cpu_us_per_record": 1.0}},
         "scaling": {
             "runs": [{"workers": n, "worker_cpu_us_per_record": us} for n, us in ((1, 1.0), (2, 1.1), (4, 1.2))]
         },
