@@ -65,18 +65,25 @@ def _object(text: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def line_of(value: bytes, line: int) -> str | None:
-    """Returns one line of a message's value, None if it has fewer. Bytes that are not UTF-8 show as U+FFFD."""
+def line_of(value: bytes, line: int, longest: int | None = LINE_SHOWN_BYTES) -> str | None:
+    """Returns one line of a message's value, cut to ``longest`` bytes; None if it has fewer lines.
+
+    Bytes that are not UTF-8 show as U+FFFD.
+    """
     lines = value.split(b"\n")
-    return lines[line][:LINE_SHOWN_BYTES].decode("utf-8", "replace") if 0 <= line < len(lines) else None
+    return lines[line][:longest].decode("utf-8", "replace") if 0 <= line < len(lines) else None
 
 
 class Evidence:
-    """Reads positions of ``feeds``, one alert at a time, with one consumer that is opened when first needed."""
+    """Reads positions of ``feeds``, one alert at a time, with one consumer that is opened when first needed.
 
-    def __init__(self, settings: Settings, topic: str = FEEDS.name) -> None:
+    ``longest``: bytes of a line, which is to be shown; None: lines are given whole.
+    """
+
+    def __init__(self, settings: Settings, topic: str = FEEDS.name, longest: int | None = LINE_SHOWN_BYTES) -> None:
         self._settings = settings
         self._topic = topic
+        self._longest = longest
         self._kept: OrderedDict[Position, Line] = OrderedDict()
         self._turn = asyncio.Lock()
 
@@ -132,7 +139,7 @@ class Evidence:
             return Line(position, problem="broker_away")
         if message.offset != position.offset:
             return Line(position, problem="gone")
-        text = line_of(message.value or b"", position.line)
+        text = line_of(message.value or b"", position.line, self._longest)
         if text is None:
             return Line(position, problem="no_such_line")
         return Line(position, text, message.timestamp)

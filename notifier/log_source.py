@@ -25,8 +25,8 @@ class LogSource:
         self._alerts = alerts
         self._prices = prices
         self._again = {
-            ALERTS.name: Evidence(settings, ALERTS.name),
-            PRICE_CHANGES.name: Evidence(settings, PRICE_CHANGES.name),
+            ALERTS.name: Evidence(settings, ALERTS.name, longest=None),
+            PRICE_CHANGES.name: Evidence(settings, PRICE_CHANGES.name, longest=None),
         }
 
     @property

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from gateway.cursors import PRICE_LANES
-from gateway.evidence import Position, line_of
+from gateway.evidence import LINE_SHOWN_BYTES, Position, line_of
 from gateway.pages import static_version
 from tests.gateway.fakes import Parts, event
 
@@ -224,3 +224,9 @@ def test_a_line_of_a_message_is_found_by_its_number() -> None:
     assert [line_of(value, line) for line in range(5)] == ['{"a":1}', "", '{"b":2}\r', "\ufffd", None]
     assert line_of(b"", 0) == ""
     assert line_of(b"x", -1) is None
+
+
+def test_a_line_is_cut_where_it_is_shown_and_whole_where_it_is_sent_again() -> None:
+    value = b"x" * (LINE_SHOWN_BYTES + 1)
+    assert line_of(value, 0) == "x" * LINE_SHOWN_BYTES
+    assert line_of(value, 0, None) == "x" * (LINE_SHOWN_BYTES + 1)
