@@ -26,9 +26,11 @@ async def run(options: argparse.Namespace) -> int:
     if options.as_ == "province":
         owner = Owner("province", "320000")
     _, headers = key_of(parts, owner)
-    await parts.summary.refresh()  # or ``readyz`` would rightly say 503
+    await parts.summary.refresh()
     async with parts.client() as client:
         writing = asyncio.create_task(parts.intake.log.run())
+        while (await client.get("/readyz")).status_code != 200:
+            await asyncio.sleep(0.1)
         arguments = [
             str(Path(sys.executable).with_name("schemathesis")), "run", f"{client.base_url}/openapi.json", "--checks", CHECKS,
             "--header", f"Authorization: {headers['Authorization']}", "--exclude-path-regex", LEFT_OUT,

@@ -27,6 +27,8 @@ _TICK_S: Final = 0.005
 _WARM_S: Final = 3.0
 _REST_S: Final = 1.5
 _READY_S: Final = 240.0
+_LINGER_EMBEDDED_MS: Final = 5
+"""What Kafka's own clients do since 4.0. The embedded broker looks at every batch of a partition at each fetch."""
 _READER_WAIT_MS: Final = 5
 """The embedded broker answers a fetch that finds nothing only when its wait is over, and every fetch costs it much."""
 
@@ -190,7 +192,7 @@ async def _send(
         bootstrap_servers=settings.bootstrap.split(","),
         acks="all",
         enable_idempotence=settings.idempotent,
-        linger_ms=0,
+        linger_ms=_LINGER_EMBEDDED_MS if settings.embedded else 0,
         **settings.security,
     )
     await producer.start()
