@@ -1,6 +1,5 @@
 """Gives principals in Kafka exactly the rights that ``config.acls`` declares for their roles, and sets their passwords."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from kafka.admin import (
     ACLPermissionType,
     ACLResourcePatternType,
     KafkaAdminClient,
-    NewTopic,
     ResourcePattern,
     ResourcePatternFilter,
     ResourceType,
@@ -24,13 +22,13 @@ from kafka.admin import (
 )
 
 from agents.exits import ConfigFault
-from config.acls import EVENTS_PREFIX, PROCESSES, ROLES, Right
+from agents.topics import NAME, create
+from config.acls import GROUPS, PROCESSES, ROLES, Right
 from config.settings import Settings
-from config.topics import ALERTS
+from config.topics import events_of
 
 _ANY_HOST: Final = "*"
 _ITERATIONS: Final = 8192
-_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 Grant = tuple[str, str]
 """A role, and the name of a principal, without ``User:``."""
@@ -116,20 +114,17 @@ def _admin(settings: Settings) -> Any:
 
 def _check_name(principal: str, settings: Settings) -> None:
     """Raises ConfigFault where a name would give more than its role: ``*`` is everybody, and groups go by prefix."""
-    if not _NAME.fullmatch(principal):
+    if not NAME.fullmatch(principal):
         raise ConfigFault(f"{principal!r} is no name of a principal: letters, digits, '.', '_' and '-'")
-    ours = (settings.worker_group, settings.read_model_group, settings.scorecards_group)
-    if any(group.startswith(f"{principal}-") for group in ours):
+    if any(getattr(settings, group).startswith(f"{principal}-") for group in GROUPS):
         raise ConfigFault(f"{principal} cannot be a principal's name: groups that begin so are our own processes'")
 
 
 def _make_topics(admin: Any, settings: Settings, suppliers: Iterable[str]) -> None:
     there = set(admin.list_topics())
-    for name in (EVENTS_PREFIX + supplier for supplier in suppliers):
-        if name not in there:
-            admin.create_topics(
-                [NewTopic(name, settings.partitions, settings.replication, topic_configs=ALERTS.config)]
-            )
+    for topic in map(events_of, suppliers):
+        if topic.name not in there:
+            create(admin, topic, settings)
 
 
 def _set(admin: Any, settings: Settings, principal: str, roles: tuple[str, ...]) -> Granted:

@@ -14,6 +14,8 @@ from config.settings import Settings
 LARGEST_REQUEST: Final = 8_000_000
 END_OFFSETS_S: Final = 5.0
 _NEVER_S: Final = 1e9
+_HELD_MS: Final = 500
+_A_DAY_MS: Final = 86_400_000
 
 _log = structlog.get_logger("clients")
 
@@ -54,6 +56,32 @@ def new_reader(settings: Settings, fetch_bytes: int | None = None) -> Any:
         request_timeout_ms=int(settings.request_timeout_s * 1000),
         **settings.security,
     )
+
+
+def new_member(settings: Settings, group: str, topic: str, on_change: Any) -> Any:
+    """Returns an ``AIOKafkaConsumer`` of a group that reads a topic, not yet started; offsets are committed by hand.
+
+    ``on_change``: aiokafka's ``ConsumerRebalanceListener``.
+    """
+    member = aiokafka.AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap.split(","),
+        client_id=f"pricelink-{settings.instance}-{topic}",
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        # Kafka answers at once when something comes, the embedded broker when the wait is over.
+        fetch_max_wait_ms=settings.fetch_wait_ms if settings.embedded else _HELD_MS,
+        max_partition_fetch_bytes=settings.fetch_bytes,
+        session_timeout_ms=int(settings.session_s * 1000),
+        heartbeat_interval_ms=int(settings.heartbeat_s * 1000),
+        # Whoever waits for Redis or the broker stays a member; that nothing goes on is the watchdog's to say.
+        max_poll_interval_ms=_A_DAY_MS,
+        request_timeout_ms=int(settings.request_timeout_s * 1000),
+        **settings.security,
+    )
+    member.subscribe([topic], listener=on_change)
+    return member
 
 
 def never_give_up(producer: Any) -> None:

@@ -57,7 +57,7 @@ class _RunCommand(TyperCommand):
 
 
 PROCESSES: Final = frozenset(
-    {"worker", "clock", "read-model", "listings", "scorecards", "silence", "gateway", "notifier", "market"}
+    {"worker", "clock", "read-model", "listings", "scorecards", "silence", "gateway", "notifier", "copier", "market"}
 )
 REDIS_PROCESSES: Final = frozenset({"read-model", "listings"})
 """What they keep is in Redis; the others go on without it."""
@@ -218,6 +218,29 @@ def notifier() -> None:
 
     logs.set_up(settings(), "notifier")
     raise typer.Exit(exit_code(partial(run_notifier, settings(), new_producer, stop_on_signals, serve)))
+
+
+@app.command()
+def copier() -> None:
+    """Copy the events of PRICELINK_COPIES' suppliers into Kafka topics of their own."""
+    from redis.asyncio import Redis
+
+    from agents import logs
+    from agents.app import exit_code
+    from agents.copier import run as run_copier
+    from config.settings import settings
+    from gateway.listers import Listers
+    from gateway.read_model import ReadModel
+
+    async def copy() -> None:
+        model = ReadModel(Redis.from_url(settings().redis_url, socket_timeout=3.0, socket_connect_timeout=1.0))
+        try:
+            await run_copier(settings(), Listers(model))
+        finally:
+            await model.close()
+
+    logs.set_up(settings(), "copier")
+    raise typer.Exit(exit_code(copy))
 
 
 @app.command()

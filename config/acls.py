@@ -8,10 +8,13 @@ from typing import Final, Literal
 
 from config import topics
 from config.settings import Settings
-from config.topics import Topic
+from config.topics import EVENTS_PREFIX, Topic
 
 Operation = Literal["READ", "WRITE", "CREATE", "DESCRIBE"]
 """Kafka's. Who may read or write may also describe."""
+
+GROUPS: Final = ("worker_group", "read_model_group", "scorecards_group", "copier_group")
+"""Settings that name our processes' groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Right:
 
     def of(self, principal: str, settings: Settings) -> "Right":
         """Returns it with the name's fields filled in."""
-        groups = {name: getattr(settings, name) for name in ("worker_group", "read_model_group", "scorecards_group")}
+        groups = {name: getattr(settings, name) for name in GROUPS}
         return Right(self.resource, self.name.format(principal=principal, **groups), self.operations, self.prefixed)
 
 
@@ -48,8 +51,6 @@ def _joins(group: str) -> tuple[Right, ...]:
     return (Right("GROUP", group, ("READ",)),)
 
 
-EVENTS_PREFIX: Final = "events."
-"""Topics with one supplier's own events: ``events.{principal}``."""
 _OWN_GROUPS: Final = (Right("GROUP", "{principal}-", ("READ",), prefixed=True),)
 
 PROCESSES: Final[dict[str, tuple[Right, ...]]] = {
@@ -80,6 +81,11 @@ PROCESSES: Final[dict[str, tuple[Right, ...]]] = {
         *_writes(topics.DEAD_LETTERS),
     ),
     "notifier": (*_reads(topics.ALERTS, topics.PRICE_CHANGES, topics.WEBHOOKS), *_keeps(topics.DELIVERIES)),
+    "copier": (
+        *_reads(topics.ALERTS, topics.PRICE_CHANGES),
+        Right("TOPIC", EVENTS_PREFIX, ("WRITE",), prefixed=True),
+        *_joins("{copier_group}"),
+    ),
 }
 """Roles of our processes; the principal of each is ``pricelink-`` and the role, unless told otherwise."""
 
@@ -94,8 +100,6 @@ PEOPLE: Final[dict[str, tuple[Right, ...]]] = {
     # A producer of its own. Kafka knows no provinces within a topic: see docs/security.md before granting it.
     "province": _writes(topics.FEEDS),
     "supplier": (Right("TOPIC", EVENTS_PREFIX + "{principal}", ("READ",)), *_OWN_GROUPS),
-    # Fills the suppliers' topics from the gateway's live streams.
-    "copier": (Right("TOPIC", EVENTS_PREFIX, ("WRITE",), prefixed=True),),
     "observer": (*_reads(topics.ALERTS, topics.PRICE_CHANGES), *_OWN_GROUPS),
     "market": (*_writes(topics.FEEDS), *_reads(topics.ALERTS)),
 }

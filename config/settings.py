@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     worker_group: str = "pricelink-worker"
     read_model_group: str = "pricelink-read-model"
     scorecards_group: str = "pricelink-scorecards"
+    copier_group: str = "pricelink-copier"
     session_timeout_s: float | None = Field(default=None, gt=0)
     static_member: bool = False
     """Join the group under ``instance``: a worker that comes back by that name within its session has its partitions at
@@ -86,6 +87,9 @@ class Settings(BaseSettings):
     """Thresholds of the scorecards' suggested steps, and of the inspection list."""
     max_silence_minutes: float = Field(default=60, gt=0)
     """A province from which no record was accepted for so long is silent (SPEC §8)."""
+
+    copies: str = ""
+    """Whose events go into topics of their own: ``NAME=USCC`` pairs, comma-separated. NAME reads topic ``events.NAME``."""
 
     # Around it
     instance: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")

@@ -102,6 +102,14 @@ DELIVERIES: Final = Topic(
     {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": "600000"},
 )
 
+EVENTS_PREFIX: Final = "events."
+
+
+def events_of(principal: str) -> Topic:
+    """Returns the topic of a supplier that reads Kafka itself: its own events, as they are in the two topics."""
+    return Topic(EVENTS_PREFIX + principal, "one supplier's own events, copied", ALERTS.config)
+
+
 TOPICS: Final = (
     FEEDS, ALERTS, PRICE_CHANGES, DEAD_LETTERS, STATE, KEYS, WEBHOOKS, DELIVERIES, SCORECARDS, *SCORES_BY.values(), *SCORE_ROWS.values(),
     SILENCE, INSPECTIONS,

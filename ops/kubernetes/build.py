@@ -1,6 +1,6 @@
 """Builds the kustomize base: `python -m ops.kubernetes.build` writes ops/kubernetes/base, which is committed.
 
-Nine processes and a job differ in a command and a few words, and must not differ in how they are locked up. Kafka and
+Ten processes and a job differ in a command and a few words, and must not differ in how they are locked up. Kafka and
 Redis are not here: they have operators of their own, and are named in ``settings``.
 """
 
@@ -23,6 +23,7 @@ SETTINGS: Final = {
     "PRICELINK_BROKER_KIND": "kafka",
     "PRICELINK_BOOTSTRAP": "kafka-bootstrap.kafka:9092",
     "PRICELINK_PARTITIONS": "100",
+    "PRICELINK_COPIES": "",
     "PRICELINK_REPLICATION": "3",
     "PRICELINK_REDIS_URL": "redis://redis.redis:6379/0",
     "PRICELINK_SECRETS_DIR": "/run/pricelink",
@@ -38,8 +39,9 @@ PROCESSES: Final = {
     "scorecards": (1, "250m", "1Gi", "2Gi"),
     "silence": (1, "100m", "256Mi", "1Gi"),
     "clock": (1, "50m", "128Mi", "512Mi"),
+    "copier": (0, "100m", "256Mi", "1Gi"),
 }
-"""Deployments: how many, and the processor, memory asked for, most memory of each."""
+"""Deployments: how many, and the processor, memory asked for, most memory of each. No copier, until it is told what to copy."""
 EXACTLY_ONE: Final = ("notifier", "read-model", "listings")
 """The old one ends before the new one starts."""
 

@@ -30,6 +30,7 @@ def test_every_process_is_a_service() -> None:
         "read-model",
         "listings",
         "notifier",
+        "copier",
         "scorecards",
         "silence",
         "gateway",
@@ -68,7 +69,7 @@ def test_every_service_is_bounded_pinned_and_can_be_seen_to_work(name: str) -> N
     assert "no-new-privileges:true" in service["security_opt"]
     if service["restart"] == "unless-stopped":
         assert service["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
-    assert set(service["profiles"]) <= {"core", "monitoring", "demo"}
+    assert set(service["profiles"]) <= {"core", "monitoring", "demo", "copies"}
 
 
 @pytest.mark.parametrize("profile", ["core", "monitoring", "demo"])
@@ -77,8 +78,16 @@ def test_each_profile_is_whole(profile: str) -> None:
     assert names == {name for name, service in SERVICES.items() if profile in service["profiles"]}
 
 
-def test_a_plain_up_starts_everything_but_the_market() -> None:
-    assert {service.name for service in read(ROOT / "docker-compose.yml", {})} == SERVICES.keys() - {"market"}
+def test_a_plain_up_starts_everything_but_the_market_and_suppliers_topics() -> None:
+    assert {service.name for service in read(ROOT / "docker-compose.yml", {})} == SERVICES.keys() - {"market", "copier"}
+
+
+def test_suppliers_topics_are_filled_beside_the_core() -> None:
+    given = {"PRICELINK_COPIES": "big=91320000MA1XXXXX1A"}
+    found = {service.name: service for service in read(ROOT / "docker-compose.yml", given, ["core", "copies"])}
+    core = {service.name for service in read(ROOT / "docker-compose.yml", {}, ["core"])}
+    assert found.keys() - core == {"copier"}
+    assert found["copier"].environment.items() >= given.items() <= found["topics"].environment.items()
 
 
 def test_no_secret_is_in_the_file() -> None:

@@ -26,7 +26,7 @@ from agents import topics
 from agents.embedded import Child, start_broker, start_redis
 from agents.record_batches import batch_of
 from config.settings import Settings
-from config.topics import FEEDS, TOPICS
+from config.topics import FEEDS, TOPICS, events_of
 from schemas.batches import Batch
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -58,6 +58,7 @@ class Cluster:
             worker_group=f"worker{group}",
             read_model_group=f"read-model{group}",
             scorecards_group=f"scorecards{group}",
+            copier_group=f"copier{group}",
             **where,
             **options,
         )
@@ -79,7 +80,8 @@ class Cluster:
             process.kill()
             process.wait()
         if not self.settings.embedded:
-            delete_topics(self.settings, {topic.name for topic in TOPICS})
+            own = map(events_of, topics.copies_of(self.settings))
+            delete_topics(self.settings, {topic.name for topic in (*TOPICS, *own)})
         for child in reversed(self.children):
             child.stop()
 

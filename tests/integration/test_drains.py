@@ -20,7 +20,18 @@ from config.settings import Settings
 
 pytestmark = pytest.mark.integration
 
-PROCESSES = ("worker", "clock", "read-model", "listings", "scorecards", "silence", "notifier", "gateway", "market")
+PROCESSES = (
+    "worker",
+    "clock",
+    "read-model",
+    "listings",
+    "scorecards",
+    "silence",
+    "notifier",
+    "copier",
+    "gateway",
+    "market",
+)
 READY_S = 200.0
 """The kernels may have to be compiled first."""
 DRAIN_S = 10.0
@@ -75,8 +86,9 @@ def embedded() -> Iterator[Embedded]:
 @pytest.mark.parametrize("away", [False, True], ids=["broker-there", "broker-away"])
 def test_every_process_gets_ready_and_stops_in_time(away: bool, embedded: Embedded, tmp_path: Path) -> None:
     settings = Settings(
-        broker_kind="embedded", bootstrap=embedded.bootstrap, redis_url=embedded.redis_url, metrics_host="127.0.0.1"
-    )
+        broker_kind="embedded", bootstrap=embedded.bootstrap, redis_url=embedded.redis_url, metrics_host="127.0.0.1",
+        copies="big=91320000MA1XXXXX1A",
+    )  # fmt: skip
     apply(settings)
     running = [Process(name, settings, tmp_path) for name in PROCESSES]
     try:

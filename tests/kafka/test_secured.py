@@ -23,7 +23,7 @@ from agents import acls
 from agents.embedded import free_port
 from agents.exits import ConfigFault, InfrastructureFault, code_of
 from agents.preflight import check_kafka, check_redis
-from config.acls import PEOPLE, PROCESSES, ROLES, Right
+from config.acls import GROUPS, PEOPLE, PROCESSES, ROLES, Right
 from config.settings import Settings
 from config.topics import FEEDS, TOPICS
 from tests.gateway.test_subscriber_stream import OURS, THEIRS
@@ -76,6 +76,8 @@ def test_the_pipeline_works_and_each_process_has_its_least_rights(place: Place) 
         if role == "gateway":
             good = place.certificates.good
             more |= {"gateway_port": port, "gateway_cert_file": good, "gateway_key_file": good}
+        if role == "copier":
+            more["copies"] = f"{PRINCIPALS['supplier']}={OURS}"
         started[role] = place.start(role, place.variables(PRINCIPALS[role], "roles", **more))
     try:
         asyncio.run(records_become_events(place, port, metrics))
@@ -128,6 +130,12 @@ async def records_become_events(place: Place, port: int, metrics: dict[str, int]
         for role, number in metrics.items():
             await until(partial(answers, client, f"http://{HOST}:{number}/readyz", {}))
             assert (await client.get(f"http://{HOST}:{number}/readyz")).status_code == 200, role
+
+        async def copied() -> bool:
+            page = (await client.get(f"http://{HOST}:{metrics['copier']}/metrics")).text
+            return f'pricelink_copied_total{{topic="events.{PRINCIPALS["supplier"]}"}} 0.0' not in page
+
+        await until(copied)
         sizes = (await client.get(f"http://{HOST}:{metrics['listings']}/metrics")).text
         assert 'pricelink_topic_bytes{topic="feeds"}' in sizes
 
@@ -201,8 +209,10 @@ def test_acl_matrix(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     own = f"events.{PRINCIPALS['supplier']}"
     topics = [*(topic.name for topic in TOPICS), own, FOREIGN]
     plain = Settings()
-    groups = [plain.worker_group, plain.read_model_group, plain.scorecards_group,
-              *(f"{PRINCIPALS[role]}-group" for role in ("supplier", "observer"))]  # fmt: skip
+    groups = [
+        *(getattr(plain, name) for name in GROUPS),
+        *(f"{PRINCIPALS[role]}-group" for role in ("supplier", "observer")),
+    ]
     foreign: dict[str, set[tuple[str, str]]] = {}
     lacking: dict[str, set[tuple[str, str]]] = {}
     for role, principal in PRINCIPALS.items():
