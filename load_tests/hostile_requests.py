@@ -27,6 +27,7 @@ async def run(options: argparse.Namespace) -> int:
         owner = Owner("province", "320000")
     _, headers = key_of(parts, owner)
     await parts.summary.refresh()
+    await parts.intake.warm_up()
     async with parts.client() as client:
         writing = asyncio.create_task(parts.intake.log.run())
         while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110  nobody tells
