@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # One image for all processes: docker-compose.yml says which command each of them runs.
 
 FROM python:3.12.11-slim-bookworm AS build

@@ -7,8 +7,9 @@ import orjson
 
 from agents import record_batches
 from agents.machines import NewMachine
+from agents.outgoing import Events, Part, RecordBatch, dead_letters, state_rows
 from config.provinces import PROVINCES
-from schemas.batches import Batch
+from schemas.batches import Batch, Effects
 from schemas.codes import partition_of
 from schemas.columns import MESSAGE
 
@@ -23,15 +24,20 @@ Fields = dict[str, object]
 
 
 def warm_up(new_machine: NewMachine, partitions: int) -> None:
-    """Runs a small log with records of every kind through a machine, saves its rows, and restores them in another."""
+    """Runs a small log with records of every kind through a machine, saves its rows, and restores them in another.
+
+    What comes of it is written into record batches that nobody sends.
+    """
     record_batches.compile_kernels()
     machine = new_machine(0)
     codes = _codes(partitions)
     crowd = [[_quote(code, province.code, "12", 9) for code in codes] for province in PROVINCES[:_MANY_PROVINCES]]
     messages = [*_stories(codes[0]), *crowd, _trades(codes[0])]
     for offset, lines in enumerate(messages):
-        machine.apply(_batch(offset, b"\n".join([*map(orjson.dumps, lines), b"{"])))
-    new_machine(0).restore([machine.checkpoint(len(messages))])
+        _write(*_parts(machine.apply(_batch(offset, b"\n".join([*map(orjson.dumps, lines), b"{"])))))
+    rows = machine.checkpoint(len(messages))
+    _write(state_rows(rows))
+    new_machine(0).restore([rows])
 
 
 def _codes(partitions: int) -> list[str]:
@@ -45,6 +51,18 @@ def _batch(offset: int, value: bytes) -> Batch:
     messages["offset"] = offset
     messages["broker_ts_ms"] = _START_MS + _STEP_MS * offset
     return Batch(0, np.frombuffer(value, np.uint8), messages)
+
+
+def _parts(effects: Effects) -> list[Part]:
+    runs = [run for run in (effects.alerts, effects.price_changes) if len(run.table)]
+    return [*map(Events, runs), *([dead_letters(effects.dead_letters)] if effects.dead_letters else [])]
+
+
+def _write(*parts: Part) -> None:
+    for part in parts:
+        batch = RecordBatch(max(part.size, 1), None, _START_MS)
+        part.fill(batch)
+        batch._build()  # noqa: SLF001  as aiokafka does
 
 
 def _quote(code: str, province: str, price: str, step: int, **others: object) -> Fields:

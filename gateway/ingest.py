@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final, TypeVar
 
 from config.settings import Settings
@@ -33,8 +32,17 @@ _THREADS: Final = 2
 _INLINE_BYTES: Final = 4_096
 """So little is checked where it is: the way to a thread takes longer."""
 _PROVINCE_TYPES: Final = types_mask(*(index for index in range(len(RECORD_TYPES)) if index not in (ITEM, POLICY, TICK)))
+_WARM_UP: Final = (
+    b'{"type":"tick","at":0}\n{"type":"quote","code":"C%026d","province":"110000","at":0,"price":1,' % 0
+    + b'"supplier":"91320000MA1XXXXX1A"}'
+)
 
 Result = TypeVar("Result")
+
+
+def compile_kernels() -> None:
+    """Compiles what checks lines, or loads it from the cache."""
+    check_lines(_WARM_UP, 1, Sender(0, _PROVINCE_TYPES), 0, 1)
 
 
 def sender_of(key: Key, province: int) -> Sender:
@@ -131,10 +139,8 @@ class Intake:
         return await asyncio.get_running_loop().run_in_executor(self._readers, job)
 
     async def warm_up(self) -> None:
-        """Compiles what checks lines, or loads it, before the first body comes."""
-        line = b'{"type":"tick","at":0}\n{"type":"quote","code":"C%026d","province":"110000","at":0,"price":1,' % 0
-        line += b'"supplier":"91320000MA1XXXXX1A"}'
-        await self.work(len(line), partial(check_lines, line, 1, Sender(0, _PROVINCE_TYPES), 0, 1))
+        """Has at hand what checks lines before the first body comes."""
+        await self.work(len(_WARM_UP), compile_kernels)
         self.warm = True  # not before: a check where it is would hold up everything for as long as others compile
         gc.collect()
         gc.freeze()  # the million objects of the imports: a full collection would hold up every stream for 0.25 s

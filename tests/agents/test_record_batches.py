@@ -1,8 +1,13 @@
 """From fetched record batches to chunks: values, offsets, times, limits; whatever the batches look like."""
 
+import os
+import subprocess
+import sys
 from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
+import numba
 import numpy as np
 import pytest
 from aiokafka.errors import CorruptRecordException
@@ -280,6 +285,19 @@ def test_the_checksum_is_the_known_one() -> None:
             array = np.frombuffer(data, np.uint8)
             assert kernels.crc32c(array, start, start + size) == wanted
             assert kernels._crc_by_bytes(array, start, start + size) == wanted
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+def test_the_checksum_is_compiled_for_a_processor_of_no_name(tmp_path: Path) -> None:
+    """As in an image, whose kernels any processor of its architecture is to run."""
+    data = bytes(range(256)) * 4
+    code = (
+        "import numpy as np; from agents import record_kernels as kernels; "
+        "print(kernels.crc32c(np.frombuffer(bytes(range(256)) * 4, np.uint8), 3, 1_000))"
+    )
+    environment = os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == calc_crc32c(data[3:1_000])
 
 
 @given(

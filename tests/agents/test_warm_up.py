@@ -12,6 +12,7 @@ import agents
 import schemas
 import streams
 from agents.machines import real_machines
+from agents.outgoing import Events, Part, RecordBatch, dead_letters, state_rows
 from agents.warm_up import warm_up
 from config.settings import Settings
 from schemas.batches import Batch
@@ -54,8 +55,20 @@ def test_nothing_is_left_to_compile() -> None:
     for seed in range(3):
         messages, _ = hostile_log(seed, 300, "everything", 1)
         machine = new_machine(0)
-        machine.apply(batch(messages))
-        new_machine(0).restore([machine.checkpoint(messages[-1].offset + 1)])
+        effects = machine.apply(batch(messages))
+        rows = machine.checkpoint(messages[-1].offset + 1)
+        new_machine(0).restore([rows])
+        sent: list[Part] = [
+            Events(effects.alerts),
+            Events(effects.price_changes),
+            dead_letters(effects.dead_letters),
+            state_rows(rows),
+        ]
+        for part in sent:
+            assert part.count
+            record_batch = RecordBatch(part.size, "lz4", 0)
+            part.fill(record_batch)
+            record_batch._build()
     assert compiled() == before
 
 
