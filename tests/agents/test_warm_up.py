@@ -12,7 +12,7 @@ import agents
 import schemas
 import streams
 from agents.machines import real_machines
-from agents.outgoing import Events, Part, RecordBatch, dead_letters, state_rows
+from agents.outgoing import Events, Part, RecordBatch, dead_letters, missing, state_rows
 from agents.warm_up import warm_up
 from config.settings import Settings
 from schemas.batches import Batch
@@ -52,6 +52,7 @@ def test_nothing_is_left_to_compile() -> None:
     new_machine = real_machines(Settings(partitions=1))
     warm_up(new_machine, 1)
     before = compiled()
+    assert missing() == []
     for seed in range(3):
         messages, _ = hostile_log(seed, 300, "everything", 1)
         machine = new_machine(0)
