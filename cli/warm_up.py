@@ -6,7 +6,7 @@ from typing import Final
 from agents import warm_up as stream
 from agents.known_rows import KnownRowsMachine
 from config import jit
-from gateway import ingest
+from gateway import warm_up as requests
 from schemas.policy import Policy, load_policy
 
 _PARTITIONS: Final = 1
@@ -18,6 +18,6 @@ def warm_up() -> str:
     policy = load_policy(b"{}")
     assert isinstance(policy, Policy)
     stream.warm_up(lambda partition: KnownRowsMachine(partition, _PARTITIONS, policy), _PARTITIONS)
-    ingest.compile_kernels()
+    requests.compile_kernels()
     jit.mark_warm()
     return f"Kernels are compiled ({time.perf_counter() - began_s:.1f} s)."

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from config.settings import Settings
+from gateway import warm_up
 from gateway.feed_log import BrokerAway, FeedLog, Header, Receipt
 from gateway.keys import CATALOGUE_WRITE, POLICY_WRITE, Key
 from gateway.problems import Problem
 from gateway.workbooks import Workbooks
 from schemas.columns import ITEM, POLICY, RECORD_TYPES, TICK
-from schemas.packets import Checked, Rejected, Sender, check_lines, types_mask
+from schemas.packets import Checked, Rejected, Sender, types_mask
 from schemas.parser import MAX_LINE_BYTES
 
 ITEMS_SHOWN: Final = 1_000
@@ -32,17 +33,8 @@ _THREADS: Final = 2
 _INLINE_BYTES: Final = 4_096
 """So little is checked where it is: the way to a thread takes longer."""
 _PROVINCE_TYPES: Final = types_mask(*(index for index in range(len(RECORD_TYPES)) if index not in (ITEM, POLICY, TICK)))
-_WARM_UP: Final = (
-    b'{"type":"tick","at":0}\n{"type":"quote","code":"C%026d","province":"110000","at":0,"price":1,' % 0
-    + b'"supplier":"91320000MA1XXXXX1A"}'
-)
 
 Result = TypeVar("Result")
-
-
-def compile_kernels() -> None:
-    """Compiles what checks lines, or loads it from the cache."""
-    check_lines(_WARM_UP, 1, Sender(0, _PROVINCE_TYPES), 0, 1)
 
 
 def sender_of(key: Key, province: int) -> Sender:
@@ -139,8 +131,8 @@ class Intake:
         return await asyncio.get_running_loop().run_in_executor(self._readers, job)
 
     async def warm_up(self) -> None:
-        """Has at hand what checks lines before the first body comes."""
-        await self.work(len(_WARM_UP), compile_kernels)
+        """Has every kernel at hand before the first request comes."""
+        await self.work(0, warm_up.compile_kernels)
         self.warm = True  # not before: a check where it is would hold up everything for as long as others compile
         gc.collect()
         gc.freeze()  # the million objects of the imports: a full collection would hold up every stream for 0.25 s

@@ -14,7 +14,7 @@ from config.provinces import PROVINCE_CODES
 from schemas.codes import unpack_supplier
 from schemas.columns import BANDS, QUOTE_KINDS
 from schemas.money import format_e4
-from schemas.policy import Policy
+from schemas.policy import Policy, load_policy
 from streams.checkpoint import (
     CODE_BYTES,
     EXTRA_BYTES,
@@ -178,6 +178,13 @@ def as_json(row: SavedRow, policy: Policy, viewer: str | None) -> dict[str, Any]
             for each in row.listings
         ],
     }
+
+
+def compile_kernels() -> None:
+    """Compiles what references come from, or loads it from the cache."""
+    policy = load_policy(b"{}")
+    assert isinstance(policy, Policy)
+    _references({}, 0, policy)
 
 
 def _money(e4: int) -> str | None:
