@@ -25,7 +25,8 @@ ENV PATH=/opt/pricelink/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PRICELINK_CACHE=/var/cache/pricelink \
     NUMBA_CPU_NAME=generic
-# The kernels are compiled into the image, for any processor of its architecture, so that a container starts in seconds.
+# The kernels are compiled into the image, for any processor of its architecture (x86-64: with SSE4.2), so that a container
+# starts in seconds.
 # A new volume at /run/pricelink belongs to whom the folder belongs to: who makes the secrets is no root either.
 RUN mkdir -p /var/cache/pricelink /run/pricelink && pricelink warm-up && chown -R pricelink /var/cache/pricelink /run/pricelink
 USER pricelink

@@ -135,3 +135,4 @@ def test_the_image_has_every_package_and_no_root() -> None:
     assert all(f"COPY {package} {package}" in text for package in packages)
     assert "\nUSER pricelink\n" in text
     assert 'ENTRYPOINT ["pricelink"]' in text
+    assert "# syntax=" not in text, "it would be fetched from Docker Hub at every build"
