@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,8 @@ import yaml
 
 from agents.clients import new_producer
 from agents.embedded import free_port
-from config.settings import Settings
+from config.settings import BrokerKind, Settings
+from config.topics import FEEDS
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PROMETHEUS: Final = ROOT / "ops" / "prometheus"
@@ -54,6 +55,7 @@ class Scene:
 
     pid: int
     page: str
+    broker: BrokerKind
     bootstrap: str
     prometheus: str
     logs: Path
@@ -102,10 +104,18 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = _PATIENCE
 
 
 @contextmanager
-def scene(folder: Path, edit_rule: EditRule = lambda _: None, **environment: str) -> Iterator[Scene]:
+def scene(
+    folder: Path,
+    edit_rule: EditRule = lambda _: None,
+    *,
+    options: Sequence[str] = (),
+    every: str | None = _SCRAPE,
+    **environment: str,
+) -> Iterator[Scene]:
     """Starts it all, with logs and data in ``folder``, and ends it. Needs ``prometheus`` in PATH; raises NotReady.
 
-    ``edit_rule``: may change each rule before Prometheus gets it.
+    ``edit_rule``: may change each rule before Prometheus gets it; ``options``: more of `pricelink run`; ``every``: how
+    often Prometheus scrapes and evaluates, None: as the repository's configuration says.
     """
     with ExitStack() as stack:
         hook = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Receiver))
@@ -113,24 +123,25 @@ def scene(folder: Path, edit_rule: EditRule = lambda _: None, **environment: str
         stack.callback(hook.shutdown)
         logs = folder / "logs"
         said = folder / "run.log"
-        pid = stack.enter_context(_started(_run_command(logs), said, **_ENVIRONMENT | environment))
+        pid = stack.enter_context(_started([*_run_command(logs), *options], said, **_ENVIRONMENT | environment))
         page = _found(r"pricelink is running: (\S+)/", said)
         bootstrap = _found(r"--kafka (\S+)", said)
         targets = {
             job: _found(r"http://(127\.0\.0\.1:\d+)/metrics", logs / f"{name}.log") for job, name in JOBS.items()
         }
         prometheus = f"127.0.0.1:{free_port()}"
-        config = _config(folder, targets | {"prometheus": prometheus}, edit_rule)
+        config = _config(folder, targets | {"prometheus": prometheus}, edit_rule, every)
         command = [
             shutil.which("prometheus") or "prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}",
             f"--web.listen-address={prometheus}", "--log.level=warn",
         ]  # fmt: skip
         stack.enter_context(_started(command, folder / "prometheus.log"))
-        running = Scene(pid, page, bootstrap, f"http://{prometheus}", logs)
+        broker: BrokerKind = "kafka" if "--kafka" in options else "embedded"
+        running = Scene(pid, page, broker, bootstrap, f"http://{prometheus}", logs)
         stack.enter_context(_stream(f"{page}/events"))
         _subscribe(running, stack, hook.server_port)
         wait_for(lambda: len(running.ask("up == 1")) > len(JOBS), "Prometheus does not reach all processes", 30)
-        asyncio.run(send_nonsense(bootstrap, NONSENSE))
+        asyncio.run(send_nonsense(running, NONSENSE))
         yield running
 
 
@@ -164,10 +175,11 @@ def _found(pattern: str, log: Path) -> str:
     return match[1]
 
 
-def _config(folder: Path, targets: dict[str, str], edit_rule: EditRule) -> Path:
-    """Writes the repository's configuration with targets of ours, and everything more often."""
+def _config(folder: Path, targets: dict[str, str], edit_rule: EditRule, every: str | None) -> Path:
+    """Writes the repository's configuration with targets of ours; ``every`` so often, if it says how often."""
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text("utf-8"))
-    config["global"] |= {"scrape_interval": _SCRAPE, "scrape_timeout": _SCRAPE, "evaluation_interval": _SCRAPE}
+    if every:
+        config["global"] |= {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every}
     config["alerting"] = {}
     # What `pricelink run` does not start, as a copier, has no target.
     config["scrape_configs"] = [job for job in config["scrape_configs"] if job["job_name"] in targets]
@@ -178,7 +190,8 @@ def _config(folder: Path, targets: dict[str, str], edit_rule: EditRule) -> Path:
     for path in (PROMETHEUS / "rules").iterdir():
         rules = yaml.safe_load(path.read_text("utf-8"))
         for group in rules["groups"]:
-            group["interval"] = _SCRAPE
+            if every:
+                group["interval"] = every
             for rule in group["rules"]:
                 edit_rule(rule)
         (folder / "rules" / path.name).write_text(yaml.safe_dump(rules), "utf-8")
@@ -215,9 +228,8 @@ def _subscribe(running: Scene, stack: ExitStack, port: int) -> None:
     first = wait_for(suppliers, "no alert opened")
     supplier = max(set(first), key=first.count)
     command = [sys.executable, "-m", "cli", "keys", "create", "--supplier", supplier]
-    made = subprocess.run(
-        [*command, "--kafka", running.bootstrap, "--embedded"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    where = ["--kafka", running.bootstrap, *(["--embedded"] if running.broker == "embedded" else [])]
+    made = subprocess.run([*command, *where], cwd=ROOT, capture_output=True, text=True, check=True)
     token = made.stdout.split()[-1]
     body = json.dumps({"url": f"http://127.0.0.1:{port}/hook"}).encode()
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -236,12 +248,12 @@ def _subscribe(running: Scene, stack: ExitStack, port: int) -> None:
     stack.enter_context(_stream(f"{running.page}/v1/events/stream", token))
 
 
-async def send_nonsense(bootstrap: str, lines: int) -> None:
-    """Puts so many lines into ``feeds`` that are no JSON."""
-    producer = new_producer(Settings(broker_kind="embedded", bootstrap=bootstrap))
+async def send_nonsense(running: Scene, lines: int, topic: str = FEEDS.name) -> None:
+    """Puts so many messages into a topic that are no JSON."""
+    producer = new_producer(Settings(broker_kind=running.broker, bootstrap=running.bootstrap))
     await producer.start()
     try:
-        sent = [await producer.send("feeds", b'{"type":"quote","code":%d' % number) for number in range(lines)]
+        sent = [await producer.send(topic, b'{"type":"quote","code":%d' % number) for number in range(lines)]
         await asyncio.gather(*sent)
     finally:
         await producer.stop()

@@ -77,7 +77,7 @@ def provoke(running: Scene) -> Iterator[str]:
         ended_s = _await(running, alert, fires=False)
         yield f"{alert}: fired {fired_s:.0f} s after {part} stood still, ended after {ended_s:.0f} s; besides: {also}"
     yield f"AlertsLate: fired after {_await(running, 'AlertsLate', fires=True):.0f} s, of what had to wait"
-    asyncio.run(send_nonsense(running.bootstrap, 60_000))
+    asyncio.run(send_nonsense(running, 60_000))
     yield f"DeadLetterShare: fired after {_await(running, 'DeadLetterShare', fires=True):.0f} s"
 
 
