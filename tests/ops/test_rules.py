@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from config.settings import Settings
 from tests.ops.tools import tool
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -69,6 +70,26 @@ def test_every_recording_rule_is_used() -> None:
     assert [
         rule["record"] for rule in rules("recording.yml") if not any(rule["record"] in text for text in texts)
     ] == []
+
+
+def seconds(duration: str) -> int:
+    return int(duration[:-1]) * {"s": 1, "m": 60}[duration[-1]]
+
+
+def test_a_worker_that_stands_still_is_told_of_before_its_watchdog_ends_it() -> None:
+    """What begins anew looks well for a while: the alert would have to begin anew, too."""
+    scrape_s = seconds(loaded(PROMETHEUS / "prometheus.yml")["global"]["scrape_interval"])
+    found = {
+        rule["alert"]: (group, rule)
+        for group in loaded(PROMETHEUS / "rules" / "alerts.yml")["groups"]
+        for rule in group["rules"]
+    }
+    for name, looks_back in (("LagWithoutProgress", r"\[(\d+)s\]"), ("CheckpointTooOld", r"seconds\) > (\d+)")):
+        group, rule = found[name]
+        window = re.search(looks_back, rule["expr"])
+        assert window is not None
+        latest_s = int(window[1]) + scrape_s + seconds(group["interval"]) + seconds(rule["for"])
+        assert latest_s < Settings().stall_s, name
 
 
 @pytest.mark.integration
