@@ -268,9 +268,9 @@ def provoke(call: Call, alert: str) -> Provoked:
     return Provoked(about, round(fired_s - began_s, 1), besides, call.done, round(ended_s - fired_s, 1))
 
 
-def keep_state_apart(kafka: RealKafka, disk: Path) -> None:
+def keep_state_apart(settings: Settings, kafka: RealKafka, disk: Path) -> None:
     """Moves the state topic to its disk, and everything else away from there."""
-    admin: Any = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    admin: Any = KafkaAdminClient(bootstrap_servers=settings.bootstrap, **settings.security)
 
     def misplaced() -> dict[Any, str]:
         return {
@@ -302,14 +302,15 @@ def call_out(folder: Path) -> Iterator[Call]:
         disk = folder / "kafka" / "state"
         properties = {"log.dirs": f"{folder / 'kafka' / 'data'},{disk}", "log.cleaner.backoff.ms": "1000"}
         kafka = stack.enter_context(RealKafka(folder / "kafka", properties))
-        topics.apply(Settings(broker_kind="kafka", bootstrap=kafka.bootstrap))
+        settings = Settings(broker_kind="kafka", bootstrap=kafka.bootstrap)
+        topics.apply(settings)
         redis = start_redis()
         stack.callback(redis.stop)
         redis_url = f"redis://127.0.0.1:{redis.port}/0"
         options = ["--kafka", kafka.bootstrap, "--redis", redis_url]
         ports = {"PRICELINK_METRICS_PORT": str(free_port())}  # the worker's: it stays where Prometheus looks for it
         running = stack.enter_context(scene(folder, shorter, options=options, every=None, **ports))
-        keep_state_apart(kafka, disk)
+        keep_state_apart(settings, kafka, disk)
         call = Call(running, kafka, disk, redis_url)
         call.configure_state(_SECONDS)
         yield call
