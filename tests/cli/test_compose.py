@@ -119,6 +119,17 @@ def test_nobody_starts_before_what_it_needs() -> None:
             assert not healthy or "healthcheck" in SERVICES[other], f"{name} waits for the health of {other}"
 
 
+def test_who_ends_is_waited_for() -> None:
+    ended = {name for name, service in OURS.items() if service["restart"] == "on-failure"}
+    waited_for = {
+        other
+        for service in SERVICES.values()
+        for other, how in service.get("depends_on", {}).items()
+        if how["condition"] == "service_completed_successfully"
+    }
+    assert ended == waited_for, "`docker compose up --wait` would fail"
+
+
 def test_what_is_to_last_has_a_volume() -> None:
     mounted = {mount.split(":")[0] for service in SERVICES.values() for mount in service.get("volumes", [])}
     assert {name for name in mounted if not name.startswith("./ops/")} == COMPOSE["volumes"].keys()
