@@ -1,6 +1,9 @@
 """Whose topics an event goes to, as which settings say so; nothing is committed before it is written."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +15,7 @@ from aiokafka.structs import TopicPartition
 from agents.copier import Copier, topics_by_supplier
 from agents.exits import CONFIG
 from agents.topics import MOST_COPIES, copies_of
-from cli.main import copier
-from config.settings import Settings, settings
+from config.settings import Settings
 from config.topics import ALERTS, PRICE_CHANGES
 
 OURS, THEIRS, OTHERS = "91320000MA1XXXXX1A", "91320000MA1YYYYY2B", "91320000MA1ZZZZZ3C"
@@ -50,16 +52,11 @@ def test_what_is_none_is_a_fault_of_settings(given: str, says: str) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "big=nobody"])
-def test_without_suppliers_the_process_ends_with_a_fault_of_settings(
-    given: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("PRICELINK_COPIES", given)
-    settings.cache_clear()
-    with pytest.raises(BaseException) as ended:  # noqa: PT011  typer's own
-        copier()
-    settings.cache_clear()
-    assert getattr(ended.value, "exit_code", None) == CONFIG
-    last = orjson.loads(capsys.readouterr().err.splitlines()[-1])
+def test_without_suppliers_the_process_ends_with_a_fault_of_settings(given: str) -> None:
+    environment = os.environ | {"PRICELINK_COPIES": given, "PRICELINK_LOG_FORMAT": "json"}
+    ended = subprocess.run([sys.executable, "-m", "cli", "copier"], env=environment, capture_output=True, check=False)
+    assert ended.returncode == CONFIG
+    last = orjson.loads(ended.stderr.splitlines()[-1])
     assert last["process"] == "copier"
     assert last["reason"] == "config"
     assert "PRICELINK_COPIES" in last["fault"]
