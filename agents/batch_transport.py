@@ -18,6 +18,7 @@ them when the transport starts. Where one of aiokafka's is gone, ``getmany`` tak
 # ruff: noqa: SLF001
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final, cast
@@ -92,6 +93,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         super().__post_init__()
         self._busy_until = 0.0
         self._epoch: tuple[int, int] | None = None
+        self._seeks: dict[TP, int] = {}
         self._sought: dict[TopicPartition, int] = {}
         absent = record_batches.missing()
         self._public_only = bool(absent)
@@ -205,7 +207,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             del fetcher._records[partition]
             fetcher._notify(fetcher._wait_consume_future)
         if chunk is not None:
-            chunks[TP(chunk.topic, chunk.partition)] = [replace(chunk, epoch=self._epoch)]
+            tp = TP(chunk.topic, chunk.partition)
+            chunks[tp] = [replace(chunk, epoch=self._epoch, seeks=self._seeks.get(tp, 0))]
 
     async def _fetch_publicly(self, consumer: Any, partitions: set[TP], wait_s: float) -> dict[TP, list[Chunk]]:
         wanted = [TopicPartition(tp.topic, tp.partition) for tp in partitions]
@@ -227,7 +230,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             chunk = record_batches.chunk_of(
                 tp.topic, tp.partition, records, before[tp], consumer.highwater(tp) or 0, self._most_traced
             )
-            chunks[TP(tp.topic, tp.partition)] = [replace(chunk, epoch=epoch)]
+            place = TP(tp.topic, tp.partition)
+            chunks[place] = [replace(chunk, epoch=epoch, seeks=self._seeks.get(place, 0))]
         return chunks
 
     async def seek_all(self, offsets: Mapping[TP, int], epoch: tuple[int, int]) -> None:
@@ -238,6 +242,13 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             consumer.seek(place, offset)
         self._sought |= places
         self._epoch = epoch
+
+    async def seek_one(self, tp: TP, offset: int, seeks: int) -> None:
+        """Seeks a partition; whatever is taken of it from then on has this number of a seek."""
+        place = TopicPartition(tp.topic, tp.partition)
+        self._seeks[tp] = seeks
+        self._ensure_consumer().seek(place, offset)
+        self._sought[place] = offset
 
     async def _seek_wait(self, consumer: Any, partitions: Mapping[TP, int]) -> None:
         await super()._seek_wait(consumer, partitions)
@@ -267,6 +278,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.in_flight: InFlight[TP] = InFlight()
         self._revocations = 0
+        self._seeks: Counter[TP] = Counter()
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -298,6 +310,8 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                     await self.wait(self.can_resume_flow)
                 if chunk.epoch != self._epoch or self.should_stop:
                     return
+                if chunk.seeks != self._seeks[tp]:
+                    continue  # it was taken before its partition was sought, and comes again
                 self.in_flight.hand_over(tp, chunk.last_offset, chunk.next_offset)
                 yield tp, self._to_message(tp, chunk)
 
@@ -342,9 +356,11 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def seek_chunks(self, tp: TP, offset: int) -> None:
         """Seeks one partition; what is in flight of it is forgotten."""
-        await self._thread.seek_wait({tp: offset})
+        # In this order: what is taken behind the seek may be here before the seek is told as done.
+        self._seeks[tp] += 1
         self._read_offset[tp] = None
         self.in_flight.start(tp, offset)
+        await self._thread.call_thread(self._thread.seek_one, tp, offset, self._seeks[tp])
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commits what is acked, and remembers it only if the broker confirmed."""

@@ -50,7 +50,8 @@ class Chunk:
 
     ``position``: where the consumer stood before it, so that a reader can tell that no message was skipped.
     ``next_offset``: where it stands after. ``highwater``: the partition's end as of the fetch. ``epoch``: that of the
-    consumer's last seek of all partitions before the chunk was taken. ``traced``: lines of it that traces follow;
+    consumer's last seek of all partitions before the chunk was taken; ``seeks``: the number of the last seek of this
+    partition alone. ``traced``: lines of it that traces follow;
     ``taken_ns``: when it was taken, epoch, where there are any.
     """
 
@@ -60,6 +61,7 @@ class Chunk:
     next_offset: int
     highwater: int
     epoch: tuple[int, int] | None = None
+    seeks: int = 0
     traced: tuple[Traced, ...] = ()
     taken_ns: int = 0
 

@@ -40,6 +40,7 @@ class Thread:
         self.commits_fail = False
         self.fetched: list[dict[TP, list[Chunk]]] = []
         self.epoch: tuple[int, int] | None = None
+        self.seeks: dict[TP, int] = {}
 
     def assignment(self) -> set[TP]:
         return self.assigned
@@ -57,15 +58,19 @@ class Thread:
         self.sought.append(dict(offsets))
         self.epoch = epoch
 
-    async def seek_wait(self, positions: Mapping[TP, int]) -> None:
-        self.sought.append(dict(positions))
+    async def seek_one(self, tp: TP, offset: int, seeks: int) -> None:
+        self.sought.append({tp: offset})
+        self.seeks[tp] = seeks
 
     async def seek_to_committed(self) -> dict[TP, int]:
         return {tp: self.committed.get(tp, 0) for tp in self.assigned}
 
     async def getmany(self, active: set[TP], timeout: float) -> dict[TP, list[Chunk]]:  # noqa: ASYNC109
         fetched = self.fetched.pop(0) if self.fetched else {}
-        return {tp: [replace(one, epoch=self.epoch) for one in chunks] for tp, chunks in fetched.items()}
+        return {
+            tp: [replace(one, epoch=self.epoch, seeks=self.seeks.get(tp, 0)) for one in chunks]
+            for tp, chunks in fetched.items()
+        }
 
 
 @pytest.fixture
@@ -325,6 +330,35 @@ def test_a_seek_forgets_what_is_in_flight(scene: Any) -> None:
     scene(act)
 
 
+def test_what_was_taken_before_a_seek_is_dropped_and_what_comes_right_behind_it_is_not(scene: Any) -> None:
+    async def act(consumer: BatchConsumer, thread: Thread) -> None:
+        await consumer.perform_seek()
+        [first] = await fetch(consumer, thread, chunk(0, 0, 10))
+        taken = {P0: [replace(chunk(0, 10, 20), epoch=thread.epoch)], P1: [replace(chunk(1, 0, 5), epoch=thread.epoch)]}
+        sought, early = thread.seek_one, []
+
+        async def seek_and_fetch(tp: TP, offset: int, seeks: int) -> None:
+            """The thread fetches on before the loop goes on."""
+            await sought(tp, offset, seeks)
+            early.extend(await fetch(consumer, thread, chunk(0, 0, 10)))
+
+        thread.seek_one = seek_and_fetch  # type: ignore[method-assign]
+        await consumer.seek_chunks(P0, 0)
+        assert [message.offset for message in early] == [9]
+
+        async def late(_active: set[TP], _timeout: float) -> dict[TP, list[Chunk]]:
+            return taken
+
+        getmany, thread.getmany = thread.getmany, late  # type: ignore[method-assign,assignment]
+        assert [tp async for tp, _ in consumer.getmany(timeout=0.01)] == [P1]
+        thread.getmany = getmany  # type: ignore[method-assign]
+        assert [message.offset for message in await fetch(consumer, thread, chunk(0, 10, 20))] == [19]
+        assert consumer.in_flight.unacked(P0) == 2
+        assert first.offset == 9
+
+    scene(act)
+
+
 def test_the_fence_is_a_commit_of_what_is_acked(scene: Any) -> None:
     async def act(consumer: BatchConsumer, thread: Thread) -> None:
         await consumer.perform_seek()
@@ -438,9 +472,9 @@ class Sought:
 
 
 @pytest.mark.parametrize("before_records", [True, False])
-@pytest.mark.parametrize("rebalanced", [True, False])
+@pytest.mark.parametrize("how", ["all", "one", "faust"])
 def test_a_seek_amid_a_public_fetch_loses_nothing(
-    monkeypatch: pytest.MonkeyPatch, scene: Any, before_records: bool, rebalanced: bool
+    monkeypatch: pytest.MonkeyPatch, scene: Any, before_records: bool, how: str
 ) -> None:
     """Whether what came is of before the seek or of behind it, the next fetch begins where was sought."""
     monkeypatch.setattr(record_batches, "missing", lambda: ["Fetcher._records"])
@@ -451,7 +485,12 @@ def test_a_seek_amid_a_public_fetch_loses_nothing(
         epoch = thread._epoch
 
         async def seek() -> None:
-            await (thread.seek_all({P0: 40}, (1, 2)) if rebalanced else thread._seek_wait(public, {P0: 40}))
+            if how == "all":
+                await thread.seek_all({P0: 40}, (1, 2))
+            elif how == "one":
+                await thread.seek_one(P0, 40, 7)
+            else:
+                await thread._seek_wait(public, {P0: 40})
 
         public = Sought(seek, before_records=before_records)
         monkeypatch.setattr(thread, "_ensure_consumer", lambda: public)
@@ -460,6 +499,7 @@ def test_a_seek_amid_a_public_fetch_loses_nothing(
         public._during = partial(asyncio.sleep, 0)
         [[found]] = (await thread._fetch_records(public, {P0}, 0.01)).values()
         assert (found.position, found.next_offset) == (40, 43)
-        assert found.epoch == ((1, 2) if rebalanced else epoch)
+        assert found.epoch == ((1, 2) if how == "all" else epoch)
+        assert found.seeks == (7 if how == "one" else 0)
 
     scene(act)
