@@ -3,11 +3,13 @@
 import asyncio
 import os
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+import redis
 from aiokafka import AIOKafkaProducer
 
 from config.topics import ALERTS
@@ -16,6 +18,9 @@ from schemas.codes import partition_of
 from tests.gateway.chromium import Tab, browser
 from tests.gateway.live import gateway
 from tests.integration.cluster import Cluster, produce
+from tests.integration.test_read_model import recount as alerts_of
+from tests.integration.test_read_model import until_equal
+from tests.integration.test_scorecards import shown
 from tests.market.test_every_kind import ten_minutes
 
 pytestmark = pytest.mark.integration
@@ -40,6 +45,20 @@ async def fill(cluster: Cluster, events: list[dict[str, Any]]) -> None:
     for event in events:
         await producer.send(ALERTS.name, orjson.dumps(event), key=(event.get("code") or event["province"]).encode())
     await producer.stop()
+
+
+def until_counted(client: Any, values: list[bytes], within_s: float = 60) -> None:
+    """Waits until the cards have every event: a number that still changes leads to other alerts than it did."""
+    wanted: dict[str, Counter[tuple[str, str]]] = {}
+    for event in map(orjson.loads, alerts_of([(ALERTS.name, b"", value) for value in values])["open"].values()):
+        for dimension in ("supplier", "institution", "province"):
+            if owner := event.get(dimension):
+                wanted.setdefault(f"{dimension}:{owner}", Counter())[event["kind"], event["band"]] += 1
+    deadline = time.monotonic() + within_s
+    while (found := {owner: card["open"] for owner, card in shown(client).items() if card["open"]}) != wanted:
+        if time.monotonic() > deadline:
+            assert found == wanted
+        time.sleep(0.2)
 
 
 async def picture(tab: Tab, name: str) -> None:
@@ -102,4 +121,8 @@ def test_every_number_leads_to_its_alerts() -> None:
         cluster.start_read_model()
         cluster.start_process("agents.scorecards", "s")
         asyncio.run(fill(cluster, [*events, *silences]))
+        values = [orjson.dumps(event) for event in (*events, *silences)]
+        client = redis.Redis.from_url(cluster.settings.redis_url)
+        until_counted(client, values)
+        until_equal(client, alerts_of([(ALERTS.name, b"", value) for value in values]))
         asyncio.run(asyncio.wait_for(look(cluster), 150))
