@@ -49,7 +49,7 @@ class _RunCommand(TyperCommand):
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Puts in the value that was left out."""
         completed: list[str] = []
-        for argument, following in zip(args, [*args[1:], "-"], strict=True):
+        for argument, following in zip(args, [*args, "-"][1:], strict=True):
             completed.append(argument)
             if argument == "--kafka" and following.startswith("-"):
                 completed.append(OWN_KAFKA)

@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -65,3 +68,18 @@ def test_settings_that_do_not_fit_are_a_sentence_and_exit_code_78() -> None:
     )
     assert done.returncode == 78
     assert done.stderr == "settings do not fit: PRICELINK_SASL_USERNAME is empty, and SASL_SSL wants one\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "kafka"),
+    [
+        ([], None),
+        (["--kafka"], "own"),
+        (["--kafka", "--rate", "5"], "own"),
+        (["--kafka", "h:9092"], "h:9092"),
+        (["--rate", "5", "--kafka"], "own"),
+    ],
+)
+def test_run_takes_no_option_and_kafka_alone(given: list[str], kafka: str | None) -> None:
+    command: Any = get_command(app)
+    assert command.commands["run"].make_context("run", given).params["kafka"] == kafka
