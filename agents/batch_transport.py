@@ -35,6 +35,7 @@ from mode.threads import WorkerThread
 from mode.utils.futures import notify
 
 from agents import record_batches
+from agents.clients import read_options
 from agents.in_flight import InFlight
 from agents.record_batches import Chunk
 from config.settings import Settings
@@ -117,22 +118,17 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         del loop  # it is this thread's, and running
         settings = self._settings
         return aiokafka.AIOKafkaConsumer(
-            bootstrap_servers=settings.bootstrap.split(","),
             client_id=f"pricelink-{settings.instance}",
             group_id=self.app.conf.id,
             group_instance_id=settings.group_instance_id,
             partition_assignment_strategy=[RoundRobinPartitionAssignor],
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            # A province's own producer may be transactional: what it aborted was never written.
-            isolation_level="read_committed",
             fetch_max_wait_ms=settings.idle_wait_ms,
             max_partition_fetch_bytes=settings.fetch_bytes,
             max_poll_interval_ms=int(self.app.conf.broker_max_poll_interval * 1000),
-            request_timeout_ms=int(settings.request_timeout_s * 1000),
             session_timeout_ms=int(settings.session_s * 1000),
             heartbeat_interval_ms=int(settings.heartbeat_s * 1000),
             rebalance_timeout_ms=int((settings.session_s + settings.drain_s) * 1000),
+            **read_options(settings),
             **settings.security,
         )
 

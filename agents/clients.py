@@ -39,21 +39,29 @@ def new_producer(settings: Settings) -> Any:
     )
 
 
+def read_options(settings: Settings) -> dict[str, Any]:
+    """Returns what all our consumers have in common, but for security: they begin at the start, and commit by hand if at all."""
+    return {
+        "bootstrap_servers": settings.bootstrap.split(","),
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        # A province's own producer may be transactional: what it aborted was never written.
+        "isolation_level": "read_committed",
+        "request_timeout_ms": int(settings.request_timeout_s * 1000),
+    }
+
+
 def new_reader(settings: Settings, fetch_bytes: int | None = None) -> Any:
     """Returns an ``AIOKafkaConsumer`` without a group, not yet started; partitions are assigned by hand.
 
     ``fetch_bytes``: of one partition in one fetch, in place of the settings'.
     """
     return aiokafka.AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap.split(","),
         client_id=f"pricelink-{settings.instance}-reader",
         group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
         fetch_max_wait_ms=settings.fetch_wait_ms,
         max_partition_fetch_bytes=fetch_bytes or settings.fetch_bytes,
-        request_timeout_ms=int(settings.request_timeout_s * 1000),
+        **read_options(settings),
         **settings.security,
     )
 
@@ -64,12 +72,8 @@ def new_member(settings: Settings, group: str, topic: str, on_change: Any) -> An
     ``on_change``: aiokafka's ``ConsumerRebalanceListener``.
     """
     member = aiokafka.AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap.split(","),
         client_id=f"pricelink-{settings.instance}-{topic}",
         group_id=group,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
         # Kafka answers at once when something comes, the embedded broker when the wait is over.
         fetch_max_wait_ms=settings.fetch_wait_ms if settings.embedded else _HELD_MS,
         max_partition_fetch_bytes=settings.fetch_bytes,
@@ -77,7 +81,7 @@ def new_member(settings: Settings, group: str, topic: str, on_change: Any) -> An
         heartbeat_interval_ms=int(settings.heartbeat_s * 1000),
         # Whoever waits for Redis or the broker stays a member; that nothing goes on is the watchdog's to say.
         max_poll_interval_ms=_A_DAY_MS,
-        request_timeout_ms=int(settings.request_timeout_s * 1000),
+        **read_options(settings),
         **settings.security,
     )
     member.subscribe([topic], listener=on_change)

@@ -91,7 +91,8 @@ class ReadModel:
 
     async def offset(self, topic: str, partition: int) -> int:
         """Returns the offset from which the partition is to be read."""
-        return int(await self._client.get(OFFSET_KEY.format(topic=topic, partition=partition)) or 0)
+        place = TP(topic, partition)
+        return (await self.offsets([place]))[place]
 
     async def offsets(self, places: Sequence[TP]) -> dict[TP, int]:
         """Returns the offset from which each partition is to be read; one question, however many there are."""
