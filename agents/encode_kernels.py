@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import int64, njit
+from numba import int64
 
 from agents.record_kernels import HEADER_BYTES, crc32c
+from config.kernel import kernel
 from schemas.columns import CHANGES, KINDS
 from streams.json_bytes import put_bytes, put_time
 
@@ -63,7 +64,7 @@ _CHANGE_COUNT: Final = len(CHANGES)
 _FIXED_HEADER_BYTES: Final = _UP_TO_ID.size + _UP_TO_TYPE.size + _UP_TO_TIME.size + _TIME_BYTES + _UP_TO_END.size
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def size_of_varint(number: int) -> int:
     """Bytes of a non-negative number as a zigzag varint."""
     rest = number << 1
@@ -74,7 +75,7 @@ def size_of_varint(number: int) -> int:
     return size
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_varint(out: Any, at: int, number: int) -> int:
     """Writes a number, not below -1, as a zigzag varint."""
     rest = (number << 1) ^ (number >> 63)
@@ -86,7 +87,7 @@ def put_varint(out: Any, at: int, number: int) -> int:
     return at + 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_head(out: Any, at: int, body: int, delta: int) -> int:
     """Writes a record's length, attributes, timestamp delta (0) and offset delta."""
     at = put_varint(out, at, body)
@@ -95,7 +96,7 @@ def put_head(out: Any, at: int, body: int, delta: int) -> int:
     return int(put_varint(out, at + 2, delta))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_alert_headers(out: Any, at: int, raw: Any, event: Any) -> int:
     """Writes an alert's CloudEvents headers, their count before them."""
     at = put_bytes(out, at, _UP_TO_ID, 0, _UP_TO_ID.size)
@@ -109,7 +110,7 @@ def put_alert_headers(out: Any, at: int, raw: Any, event: Any) -> int:
     return int(put_bytes(out, at, _UP_TO_END, 0, _UP_TO_END.size))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_events(
     raw: Any, table: Any, headed: bool, first: int, out: Any, at: int, most: int, delta: int
 ) -> tuple[int, int]:
@@ -147,7 +148,7 @@ def put_events(
     return count, at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_records(data: Any, spans: Any, first: int, out: Any, at: int, most: int, delta: int) -> tuple[int, int]:
     """Appends the records ``spans[first:]`` to ``out[at:most]``; returns how many, and where the last one ends.
 
@@ -180,14 +181,14 @@ def put_records(data: Any, spans: Any, first: int, out: Any, at: int, most: int,
     return count, at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_big_endian(out: Any, at: int, number: int, size: int) -> None:
     """Writes the low bytes of a number."""
     for byte in range(size):
         out[at + size - 1 - byte] = (number >> (8 * byte)) & 0xFF
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def seal(
     out: Any, end: int, codec: int, count: int, timestamp_ms: int, producer: int, epoch: int, sequence: int
 ) -> None:

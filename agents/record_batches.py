@@ -283,7 +283,7 @@ def _decompress(cursor: Cursor, data: Bytes | None) -> None:
     state = cursor.state
     start, end = int(state[kernels.AT]), int(state[kernels.BATCH_END])
     codec = int(cursor.raw[start + 22]) & 7
-    packed = cursor.raw[start + kernels.HEADER_BYTES : end].tobytes()
+    packed: Any = cursor.raw[start + kernels.HEADER_BYTES : end]
     if codec == _LZ4 and data is not None:
         size = int(state[kernels.SIZE])
         with contextlib.suppress(cramjam.DecompressionError):  # it does not fit
@@ -298,7 +298,7 @@ def _decompress(cursor: Cursor, data: Bytes | None) -> None:
     decode = _DECODERS.get(codec)
     if decode is None:
         raise UnsupportedCodecError(f"Unknown compression codec {codec:#04x}")
-    decoded = np.frombuffer(decode(packed), np.uint8)
+    decoded = np.frombuffer(decode(packed.tobytes()), np.uint8)
     decoded.flags.writeable = False  # whatever the codec gives: the kernels are compiled for arrays that are read-only
     cursor.decompressed, cursor.end = decoded, decoded.size
 

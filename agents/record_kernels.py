@@ -16,9 +16,10 @@ import llvmlite.binding
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import int64, njit, types
+from numba import int64, types
 from numba.extending import intrinsic
 
+from config.kernel import kernel
 from schemas.octets import copy_octets
 
 # What ``state`` holds
@@ -78,7 +79,7 @@ def _crc_of_word(_context: Any, crc: Any, word: Any) -> Any:
     return types.uint64(types.uint64, types.uint64), code
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _crc_by_words(data: Any, start: int, end: int) -> int:
     crc = np.uint64(0xFFFFFFFF)
     words = (end - start) // 8
@@ -91,7 +92,7 @@ def _crc_by_words(data: Any, start: int, end: int) -> int:
     return int64(small ^ np.uint32(0xFFFFFFFF))
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _crc_by_bytes(data: Any, start: int, end: int) -> int:
     small = np.uint32(0xFFFFFFFF)
     for at in range(start, end):
@@ -103,7 +104,7 @@ crc32c = _crc_by_words if _HAS_CRC and not numba.config.DISABLE_JIT else _crc_by
 """CRC-32C of ``data[start:end]``, uint8."""
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _big_endian(data: Any, at: int, size: int) -> int:
     value = int64(0)
     for byte in range(size):
@@ -112,7 +113,7 @@ def _big_endian(data: Any, at: int, size: int) -> int:
     return (value << shift) >> shift  # its sign
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _varint(data: Any, at: int, end: int) -> tuple[int, int]:
     """Returns a zigzag varint and where it ends; -1 for the latter if it does not end before ``end``."""
     value = np.uint64(0)
@@ -127,7 +128,7 @@ def _varint(data: Any, at: int, end: int) -> tuple[int, int]:
     return int64(0), -1
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _open_batch(raw: Any, state: Any, check: bool) -> int:
     """Reads the header of the batch at AT into ``state``. ENDED also where the array ends amid the batch."""
     at = state[AT]
@@ -156,14 +157,14 @@ def _open_batch(raw: Any, state: Any, check: bool) -> int:
     return _OPENED
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def close_batch(state: Any) -> None:
     """Goes to the batch behind: its last messages may be missing, compacted away."""
     state[AT] = state[BATCH_END]
     state[POSITION] = max(state[POSITION], state[NEXT_OFFSET])
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _is_traced(source: Any, at: int, end: int) -> bool:
     """Tells whether the headers ``source[at:end]``, their count first, have a ``traceparent`` that says it is sampled.
 
@@ -189,7 +190,7 @@ def _is_traced(source: Any, at: int, end: int) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def read_records(
     source: Any,
     end: int,
@@ -270,7 +271,7 @@ def read_records(
     return ENDED
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def walk(raw: Any, state: Any, messages: Any, data: Any, most_bytes: int, check: bool, keyed: bool, traced: Any) -> int:
     """Reads batches from where ``state`` is; returns why it stopped. COMPRESSED: at the batch of AT, just opened.
 

@@ -4,9 +4,9 @@ import re
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 
-import config.jit  # noqa: F401 - says where compiled kernels are kept
+from config.kernel import inlined_kernel
+from schemas.octets import octet
 
 _CODE: Final = re.compile(r"C[0-9]{26}|[XZT][A-Z0-9]{22}")
 _SUPPLIER: Final = re.compile(r"[0-9A-Z]{18}")
@@ -18,6 +18,11 @@ SUPPLIER_LENGTH: Final = _SUPPLIER_HEAD + _SUPPLIER_TAIL
 _SEED: Final = 0x9747B28C
 _MIX: Final = 0x5BD1E995
 _LOW: Final = 0xFFFFFFFF
+
+_NO_DIGIT: Final = 64
+_DIGITS36: Final = np.full(256, _NO_DIGIT, np.uint8)
+for _value, _character in enumerate(_BASE36):
+    _DIGITS36[ord(_character)] = _value
 
 
 def is_code(text: str) -> bool:
@@ -43,24 +48,24 @@ def murmur2(key: bytes) -> int:
     return int(state ^ state >> 15)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def murmur2_of(data: Any, start: int, length: int) -> int:
     """Kernel of murmur2 over ``data[start:start + length]`` (uint8). 32-bit products fit int64, so no type wraps."""
     whole = length & ~3
     state = np.int64(_SEED) ^ length
     for at in range(start, start + whole, 4):
         part = (
-            np.int64(data[at])
-            | np.int64(data[at + 1]) << 8
-            | np.int64(data[at + 2]) << 16
-            | np.int64(data[at + 3]) << 24
+            np.int64(octet(data, at))
+            | np.int64(octet(data, at + 1)) << 8
+            | np.int64(octet(data, at + 2)) << 16
+            | np.int64(octet(data, at + 3)) << 24
         )
         part = part * _MIX & _LOW
         part = (part ^ part >> 24) * _MIX & _LOW
         state = (state * _MIX & _LOW) ^ part
     if whole < length:
         for index in range(whole, length):
-            state ^= np.int64(data[start + index]) << 8 * (index - whole)
+            state ^= np.int64(octet(data, start + index)) << 8 * (index - whole)
         state = state * _MIX & _LOW
     state = (state ^ state >> 13) * _MIX & _LOW
     return int(state ^ state >> 15)
@@ -71,7 +76,7 @@ def partition_of(code: str, partitions: int) -> int:
     return (murmur2(code.encode()) & 0x7FFFFFFF) % partitions
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def partition_of_hash(hash32: int, partitions: int) -> int:
     """Kernel of partition_of, from the code's murmur2."""
     index = (np.int64(hash32) & 0x7FFFFFFF) % partitions
@@ -96,22 +101,19 @@ def _in_base36(number: int, width: int) -> str:
     return "".join(reversed(characters))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def base36_of(data: Any, start: int, length: int) -> int:
     """Kernel: the number that ``data[start:start + length]``, at most 12 of ``[0-9A-Z]``, is in base 36; -1: is none."""
     number = np.int64(0)
+    strange = np.int64(0)
     for at in range(start, start + length):
-        byte = np.int64(data[at])
-        if 48 <= byte <= 57:
-            number = number * 36 + byte - 48
-        elif 65 <= byte <= 90:
-            number = number * 36 + byte - 55
-        else:
-            return -1
-    return int(number)
+        digit = np.int64(_DIGITS36[octet(data, at)])
+        number = number * 36 + digit
+        strange |= digit
+    return -1 if strange >= _NO_DIGIT else int(number)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def put_base36(out: Any, at: int, number: int, width: int) -> None:
     """Kernel: writes a number in base 36 into ``out[at:at + width]`` (uint8)."""
     rest = np.int64(number)

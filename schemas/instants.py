@@ -2,9 +2,7 @@
 
 from typing import Any, Final
 
-from numba import njit
-
-import config.jit  # noqa: F401 - says where compiled kernels are kept
+from config.kernel import kernel
 from schemas.octets import octet
 from schemas.times import LATEST_MS
 
@@ -15,7 +13,7 @@ _OUTSIDE: Final = 1_000_000
 """Stands for two characters that are not digits: it is over the limit of whatever is read."""
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def two_digits(data: Any, at: int) -> int:
     """Returns the number that two digits write, or one that is over every limit."""
     tens = octet(data, at) - 0x30
@@ -23,7 +21,7 @@ def two_digits(data: Any, at: int) -> int:
     return tens * 10 + ones if 0 <= tens <= 9 and 0 <= ones <= 9 else _OUTSIDE
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def days_from_civil(year: int, month: int, day: int) -> int:
     """Returns days since 1970-01-01 of a date of the Gregorian calendar, years from 1 on.
 
@@ -34,7 +32,7 @@ def days_from_civil(year: int, month: int, day: int) -> int:
     return shifted * 365 + shifted // 4 - shifted // 100 + shifted // 400 + day_of_year - 719_468
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def days_of_month(year: int, month: int) -> int:
     """Returns how many days a month has."""
     if month == 2:
@@ -42,7 +40,7 @@ def days_of_month(year: int, month: int) -> int:
     return 30 if month in (4, 6, 9, 11) else 31
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rfc3339_ms(data: Any, start: int, end: int) -> int:
     """Returns epoch milliseconds of ``data[start:end]``, or NOT_A_TIME (see times.parse_rfc3339)."""
     if end - start < _SHORTEST:

@@ -10,11 +10,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-import config.jit  # noqa: F401 - says where compiled kernels are kept
+from config.kernel import inlined_kernel, kernel
 
 PADDING: Final = 64
 
@@ -149,27 +149,27 @@ def _copy_compiled(out: Any, at: Any, source: Any, start: Any, length: Any) -> C
     return copy
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def lowest_flag(flags: Any) -> int:
     """Returns which byte of ``flags`` (a uint64 with high bits set, not 0) is the first with its high bit set: 0 to 7."""
     below = (flags & (~flags + _N1)) - _N1
     return int(np.int64(((below & _ONES) * _ONES) >> _N56)) - 1
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def quote_flags(word: Any) -> Any:
     """Returns a uint64 whose lowest set bit is the high bit of the first ``"`` among eight bytes; 0: there is none."""
     other = word ^ _QUOTES
     return (other - _ONES) & ~other & _HIGHS
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def mask_below(flags: Any) -> Any:
     """Returns a uint64 that keeps the bytes before the first flagged one."""
     return ((flags & (~flags + _N1)) >> _N7) - _N1
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def special_flags(word: Any) -> Any:
     """As quote_flags, for the bytes at which plain text of a string stops: quote, backslash, control, not ASCII."""
     quote = word ^ _QUOTES
@@ -179,7 +179,7 @@ def special_flags(word: Any) -> Any:
     ) & _HIGHS
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def utf8_length(data: Any, at: int) -> int:
     """Returns how many bytes the well-formed character at ``at`` (not ASCII) has, 0: it is not well-formed."""
     first = octet(data, at)
@@ -199,7 +199,7 @@ def utf8_length(data: Any, at: int) -> int:
     return 4
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def hex4(data: Any, at: int) -> int:
     """Returns the number that four hexadecimal digits write, -1: they are none."""
     number = 0
@@ -214,7 +214,7 @@ def hex4(data: Any, at: int) -> int:
     return number
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def escape_length(data: Any, at: int) -> int:
     """Returns how many bytes the escape at ``at`` (a backslash) has, a surrogate pair as one; 0: it is none, or half of one."""
     letter = octet(data, at + 1)
@@ -232,7 +232,7 @@ def escape_length(data: Any, at: int) -> int:
     return 12 if 0xDC00 <= hex4(data, at + 8) <= 0xDFFF else 0
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def scan_string(data: Any, at: int) -> tuple[int, bool]:
     """Returns where the string that starts at ``at`` (behind its quote) ends, and whether it has escapes; -1: unclear.
 
@@ -261,7 +261,7 @@ def scan_string(data: Any, at: int) -> tuple[int, bool]:
         at += length
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_utf8(out: Any, at: int, point: int) -> int:
     """Writes a code point in UTF-8 at ``at``; returns where it ends."""
     if point < 0x80:
@@ -283,7 +283,7 @@ def put_utf8(out: Any, at: int, point: int) -> int:
     return at + 4
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def decode_string(data: Any, start: int, end: int, to: int) -> int:
     """Writes what the string ``data[start:end]`` (as scan_string takes it) stands for at ``to``; returns its end.
 
@@ -322,14 +322,14 @@ def decode_string(data: Any, start: int, end: int, to: int) -> int:
     return to
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def are_digits8(word: Any) -> bool:
     """Tells whether eight bytes are digits."""
     high = word & _HIGH_NIBBLES
     return bool(high | (((word + _SIXES) & _HIGH_NIBBLES) >> _N4) == _DIGITS)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def number8(word: Any) -> int:
     """Returns the number that eight digits write, the first of them in the lowest byte."""
     pairs = ((word & _NIBBLES) * _TEN_AND_ONE >> _N8) & _PAIRS
@@ -337,7 +337,7 @@ def number8(word: Any) -> int:
     return int(np.int64(quads * _MYRIAD_AND_ONE >> _N32))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def are_digits(data: Any, start: int, end: int) -> bool:
     """Tells whether ``data[start:end]`` are digits."""
     at = start
@@ -351,7 +351,7 @@ def are_digits(data: Any, start: int, end: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def are_capitals(data: Any, start: int, end: int) -> bool:
     """Tells whether ``data[start:end]`` are of ``[0-9A-Z]``."""
     for index in range(start, end):
@@ -373,7 +373,7 @@ MASKS: Final[Words] = np.array([(1 << 8 * length) - 1 for length in range(9)], n
 """By how many of eight bytes they keep."""
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def word_index(data: Any, start: int, end: int, words: Any, lengths: Any, first: int, last: int) -> int:
     """Returns which of ``words[first:last]`` ``data[start:end]`` is, counted from ``first``; -1: none of them."""
     length = end - start

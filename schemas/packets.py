@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from config.kernel import kernel
 from config.provinces import NO_PROVINCE
 from schemas.batches import Batch
 from schemas.codes import partition_of_hash
@@ -78,7 +78,7 @@ class Checked:
     rejected: list[Rejected]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def judge(rows: Any, verdicts: Any, latest_ms: int, province: int, types: int) -> int:
     """Writes the reason of each row's rejection, OK for none, into ``verdicts`` (uint8); returns how many are OK."""
     good = 0
@@ -98,16 +98,19 @@ def judge(rows: Any, verdicts: Any, latest_ms: int, province: int, types: int) -
     return good
 
 
-@njit(cache=True, nogil=True)
-def lay_out(data: Any, rows: Any, verdicts: Any, partitions: int, out: Any, packets: Any) -> int:
-    """Copies OK lines that have a code into ``out`` (uint8), partition by partition; returns how many PACKET rows it filled."""
-    sizes = np.zeros(partitions + 1, np.int64)
+@kernel
+def lay_out(data: Any, rows: Any, verdicts: Any, places: Any, open_packets: Any, out: Any, packets: Any) -> int:
+    """Copies OK lines that have a code into ``out`` (uint8), partition by partition; returns how many PACKET rows it filled.
+
+    ``places`` (int64[partitions + 1]) are zeros and ``open_packets`` (int64[partitions]) -1 before; both are used up.
+    """
+    partitions = open_packets.size
     for index in range(rows.size):
         if verdicts[index] == OK and rows[index].code_length > 0:
             line_size = rows[index].line_end - rows[index].line_start + 1
-            sizes[partition_of_hash(rows[index].hash, partitions) + 1] += line_size
-    places = np.cumsum(sizes)
-    open_packets = np.full(partitions, -1, np.int64)
+            places[partition_of_hash(rows[index].hash, partitions) + 1] += line_size
+    for partition in range(partitions):
+        places[partition + 1] += places[partition]
     count = 0
     for index in range(rows.size):
         row = rows[index]
@@ -144,7 +147,8 @@ def pack(scanned: Scanned, verdicts: Verdicts, partitions: int) -> list[Packet]:
     most = partitions + len(good) // MESSAGE_LINES + size // (MESSAGE_BYTES - MAX_LINE_BYTES) + 1
     out = np.empty(size, np.uint8)
     table = np.zeros(most, PACKET).view(np.recarray)
-    count = lay_out(scanned.data, rows, verdicts, partitions, out, table)
+    places, open_packets = np.zeros(partitions + 1, np.int64), np.full(partitions, -1, np.int64)
+    count = lay_out(scanned.data, rows, verdicts, places, open_packets, out, table)
     raw = out.data
     packets = []
     for partition, start, end, lines, code_start, code_length in table[:count].tolist():

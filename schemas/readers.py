@@ -3,8 +3,8 @@
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 
+from config.kernel import inlined_kernel
 from schemas import tokens as t
 from schemas.columns import (
     ABSENT,
@@ -65,13 +65,13 @@ _LONGEST: Final = np.full(len(t.KEYS), MAX_STRING_BYTES)
 _LONGEST[t.ID] = MAX_ID_BYTES
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def has(present: int, key: int) -> bool:
     """Tells whether a key is present."""
     return present >> key & 1 == 1
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def integer_of(tokens: Any, present: int, key: int) -> int:
     """Returns an integer within its bounds, ABSENT or UNCLEAR."""
     if not has(present, key):
@@ -82,7 +82,7 @@ def integer_of(tokens: Any, present: int, key: int) -> int:
     return int(value)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def word_of(data: Any, tokens: Any, present: int, key: int, words: int) -> int:
     """Returns the index of a word in its list, ABSENT or UNCLEAR."""
     if not has(present, key):
@@ -101,7 +101,7 @@ def word_of(data: Any, tokens: Any, present: int, key: int, words: int) -> int:
     return UNCLEAR if found < 0 else found
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def is_text(tokens: Any, present: int, key: int) -> bool:
     """Tells whether a key is absent, or a string without escapes that is not too long."""
     if not has(present, key):
@@ -109,7 +109,7 @@ def is_text(tokens: Any, present: int, key: int) -> bool:
     return bool(tokens[key, t.WHAT] == t.STRING and tokens[key, t.END] - tokens[key, t.START] <= _LONGEST[key])
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def is_unread_text(tokens: Any, present: int, key: int) -> bool:
     """As is_text for strings that are not kept: an escape is never shorter than what it stands for."""
     if not has(present, key):
@@ -119,7 +119,7 @@ def is_unread_text(tokens: Any, present: int, key: int) -> bool:
     return bool(what in (t.STRING, t.ESCAPED) and length <= MAX_STRING_BYTES)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def decimal_e4(data: Any, start: int, end: int) -> int:
     """Returns the amount of a decimal string in 1/10,000, UNCLEAR where it is not plain (see tokens.scan_number)."""
     value = 0
@@ -144,7 +144,7 @@ def decimal_e4(data: Any, start: int, end: int) -> int:
     return value
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def money_of(data: Any, tokens: Any, present: int, key: int) -> int:
     """Returns money within its bounds, in 1/10,000 yuan, ABSENT or UNCLEAR."""
     if not has(present, key):
@@ -164,7 +164,7 @@ def money_of(data: Any, tokens: Any, present: int, key: int) -> int:
     return UNCLEAR if value < _LEAST[key] or value > _MOST[key] else int(value)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def time_of(data: Any, tokens: Any, present: int, key: int) -> int:
     """Returns epoch milliseconds, ABSENT or UNCLEAR."""
     if not has(present, key):
@@ -179,7 +179,7 @@ def time_of(data: Any, tokens: Any, present: int, key: int) -> int:
     return UNCLEAR if ms < 0 else ms
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def is_plain_code(data: Any, start: int, length: int) -> bool:
     """Tells whether ``data[start:start + length]`` is a national code."""
     first = octet(data, start)

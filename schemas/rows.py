@@ -6,8 +6,8 @@ They never say what is wrong: whatever is not plainly right is the exact parser'
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 
+from config.kernel import inlined_kernel, kernel
 from config.provinces import NO_PROVINCE, PROVINCE_CODES
 from schemas import readers
 from schemas import tokens as t
@@ -60,7 +60,7 @@ _REQUIRED: Final = np.array(
 """A bit for each key that a type requires; ``policy`` is not looked at."""
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def put_code(data: Any, tokens: Any, row: Any) -> bool:
     """Fills a row's code and its hash; returns whether it is one."""
     start = tokens[t.CODE, t.START]
@@ -73,7 +73,7 @@ def put_code(data: Any, tokens: Any, row: Any) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def put_province(data: Any, tokens: Any, row: Any) -> bool:
     """Fills a row's province; returns whether it is one."""
     start = tokens[t.PROVINCE, t.START]
@@ -89,7 +89,7 @@ def put_province(data: Any, tokens: Any, row: Any) -> bool:
     return bool(province != NO_PROVINCE and rest == 0x30)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def put_supplier(data: Any, tokens: Any, row: Any) -> bool:
     """Fills a row's supplier; returns whether it is one."""
     start = tokens[t.SUPPLIER, t.START]
@@ -104,7 +104,7 @@ def put_supplier(data: Any, tokens: Any, row: Any) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def put_piece(row: Any, price_e4: int, pack_size: int) -> bool:
     """Fills a row's price and its price per piece, rounded half up; returns whether that is over 0."""
     row.price_e4 = price_e4
@@ -117,7 +117,7 @@ def put_piece(row: Any, price_e4: int, pack_size: int) -> bool:
     return piece_e4 > 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_key(tokens: Any, present: int, row: Any, key: int) -> bool:
     """Fills a row's own key; returns whether it is plain text."""
     if not is_text(tokens, present, key):
@@ -127,7 +127,7 @@ def put_key(tokens: Any, present: int, row: Any, key: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_second(tokens: Any, present: int, row: Any, key: int) -> bool:
     """Fills a row's second string, of no length where absent; returns whether it is plain text."""
     row.second_start = 0
@@ -141,7 +141,7 @@ def put_second(tokens: Any, present: int, row: Any, key: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_institution(tokens: Any, present: int, row: Any) -> bool:
     """Fills a row's institution, of no length where absent; returns whether it is plain text."""
     row.institution_start = 0
@@ -155,7 +155,7 @@ def put_institution(tokens: Any, present: int, row: Any) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def put_quote(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of a quote; returns whether they are plainly valid. So do the functions for other types."""
     kind = word_of(data, tokens, present, t.KIND, readers.KIND_WORDS)
@@ -177,7 +177,7 @@ def put_quote(data: Any, tokens: Any, present: int, row: Any) -> bool:
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_item(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of an item."""
     status = word_of(data, tokens, present, t.STATUS, readers.ITEM_STATUS_WORDS)
@@ -193,11 +193,11 @@ def put_item(data: Any, tokens: Any, present: int, row: Any) -> bool:
         and is_unread_text(tokens, present, t.NAME)
         and is_unread_text(tokens, present, t.CATEGORY)
         and put_second(tokens, present, row, t.MOVED_TO)
-        and (row.second_length == 0 or is_plain_code(data, row.second_start, np.int64(row.second_length)))
+        and (row.second_length == 0 or is_plain_code(data, row.second_start, int(np.int64(row.second_length))))
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_ceiling(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of a ceiling."""
     price_e4 = money_of(data, tokens, present, t.PRICE)
@@ -206,7 +206,7 @@ def put_ceiling(data: Any, tokens: Any, present: int, row: Any) -> bool:
     return bool(price_e4 != UNCLEAR)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_contract(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of a contract."""
     price_e4 = money_of(data, tokens, present, t.PRICE)
@@ -229,7 +229,7 @@ def put_contract(data: Any, tokens: Any, present: int, row: Any) -> bool:
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_order(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of an order."""
     price_e4 = money_of(data, tokens, present, t.PRICE)
@@ -250,7 +250,7 @@ def put_order(data: Any, tokens: Any, present: int, row: Any) -> bool:
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_delivery(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of a delivery, whose ``at`` is known."""
     quantity = integer_of(tokens, present, t.QUANTITY)
@@ -265,7 +265,7 @@ def put_delivery(data: Any, tokens: Any, present: int, row: Any) -> bool:
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_payment(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of a payment."""
     paid_e4 = money_of(data, tokens, present, t.PAID_TOTAL)
@@ -275,7 +275,7 @@ def put_payment(data: Any, tokens: Any, present: int, row: Any) -> bool:
     return bool(min(paid_e4, payer) != UNCLEAR and put_key(tokens, present, row, t.ORDER_ID))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_decision(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills the fields of a decision."""
     action = word_of(data, tokens, present, t.ACTION, readers.ACTION_WORDS)
@@ -288,7 +288,7 @@ def put_decision(data: Any, tokens: Any, present: int, row: Any) -> bool:
     )
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def put_fields(data: Any, tokens: Any, present: int, index: int, row: Any) -> bool:
     """Fills the fields that only the type ``index`` has."""
     if index == QUOTE:
@@ -308,7 +308,7 @@ def put_fields(data: Any, tokens: Any, present: int, index: int, row: Any) -> bo
     return bool(index == TICK or (index == DECISION and put_decision(data, tokens, present, row)))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def put_record(data: Any, tokens: Any, present: int, row: Any) -> bool:
     """Fills a row from a line's tokens; returns whether they are plainly a valid record. ``reason`` is set then."""
     index = word_of(data, tokens, present, t.TYPE, readers.TYPE_WORDS)

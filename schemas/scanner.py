@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import numba
 import numpy as np
-from numba import njit
 
+from config.kernel import kernel
 from config.provinces import NO_PROVINCE
 from schemas.batches import Batch, Bytes, Rows
 from schemas.codes import murmur2_of, pack_supplier, partition_of_hash
@@ -109,7 +109,7 @@ class Scanned:
     policies: dict[int, Policy] = field(default_factory=dict)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def find_line_end(data: Any, at: int, end: int) -> int:
     """Returns where the line that goes on at ``at`` ends: at its line feed, or at the end of the message."""
     while at < end and octet(data, at) != 0x0A:
@@ -117,8 +117,8 @@ def find_line_end(data: Any, at: int, end: int) -> int:
     return at
 
 
-@njit(cache=True, nogil=True)
-def scan_lines(data: Any, messages: Any, rows: Any, tokens: Any, room: Any, state: Any) -> bool:
+@kernel
+def scan_lines(data: Any, messages: Any, rows: Any, tokens: Any, next_keys: Any, room: Any, state: Any) -> bool:
     """Makes rows of the lines of messages (int64[n, 4], as MESSAGE) from where ``state`` stands; False: no row is left."""
     count = state[_COUNT]
     for message in range(state[_MESSAGE], messages.shape[0]):
@@ -143,7 +143,7 @@ def scan_lines(data: Any, messages: Any, rows: Any, tokens: Any, room: Any, stat
                 state[_COUNT] = count
                 return False
             row = rows[count]
-            close, present = scan_object(data, at, tokens, room)
+            close, present = scan_object(data, at, tokens, next_keys, room)
             line_end = end
             valid = False
             if 0 <= close <= end:
@@ -169,7 +169,7 @@ def scan_lines(data: Any, messages: Any, rows: Any, tokens: Any, room: Any, stat
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def admit(records: Any, partition: int, partitions: int) -> None:
     """Marks valid records that are from the future, or whose code belongs to another partition (SPEC §2)."""
     for index in range(records.size):
@@ -182,13 +182,13 @@ def admit(records: Any, partition: int, partitions: int) -> None:
             record.reason = WRONG_PARTITION
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def hash_codes(data: Any, records: Any, which: Any) -> None:
     """Fills the hash of records, those at the indexes ``which``, from their codes; 0 where there is none."""
     for index in which:
         record = records[index]
-        length = np.int64(record.code_length)
-        record.hash = murmur2_of(data, np.int64(record.code_start), length) if length > 0 else 0
+        length = int(np.int64(record.code_length))
+        record.hash = murmur2_of(data, record.code_start, length) if length > 0 else 0
 
 
 def room_for(size: int) -> int:
@@ -210,12 +210,13 @@ def scan(batch: Batch) -> Scanned:
     messages = np.array(batch.messages).view(np.int64).reshape(-1, 4)
     rows: Rows = np.empty(max(len(messages), size // _LINE_BYTES_GUESS) + 1, RECORD).view(np.recarray)
     tokens = np.zeros((len(KEYS), 4), np.int64)
+    next_keys = np.zeros(len(KEYS) + 1, np.int64)
     state = np.zeros(5, np.int64)
     state[_AT] = -1
     # Without JIT the kernel reads a bytearray, whose elements are Python's own integers (see schemas.octets).
     source = bytearray(data) if numba.config.DISABLE_JIT else data
     with np.errstate(over="ignore"):  # the same: the words of eight bytes are meant to wrap
-        while not scan_lines(source, messages, rows, tokens, room, state):
+        while not scan_lines(source, messages, rows, tokens, next_keys, room, state):
             rows = _doubled(rows)
     if source is not data:
         data = np.frombuffer(source, np.uint8)

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from config.kernel import inlined_kernel, kernel
 from schemas.json_text import MAX_DEPTH
 from schemas.octets import (
+    MASKS,
     QUOTE_MARK,
     are_digits8,
     decode_string,
@@ -49,6 +50,7 @@ NOT_UNDERSTOOD: Final = -1
 
 _KEY_WORDS: Final = word_table(KEYS)
 _KEY_LENGTHS: Final = np.array([len(key) for key in KEYS])
+_KEY_MASKS: Final = np.array([(MASKS[min(len(key), 8)], MASKS[max(len(key) - 8, 0)]) for key in KEYS], np.uint64)
 _SLOT_BITS: Final = 8
 _SLOT_SHIFT: Final = np.uint64(64 - _SLOT_BITS)
 _TAIL_MIX: Final = np.uint64(3)
@@ -80,7 +82,7 @@ def _perfect_hash() -> tuple[np.uint64, npt.NDArray[np.int8]]:
 _MIXER, _SLOTS = _perfect_hash()
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def find_key(data: Any, at: int) -> int:
     """Returns the known key that stands at ``at``, up to its quote; -1: another."""
     head = load8(data, at)
@@ -98,10 +100,20 @@ def find_key(data: Any, at: int) -> int:
     if key < 0 or head != _KEY_WORDS[key, 0] or tail != _KEY_WORDS[key, 1]:
         return -1
     # Zero bytes pad the words, so a key with zero bytes at its end would look the same.
-    return int(key) if data[at + _KEY_LENGTHS[key]] == QUOTE_MARK else -1
+    return int(key) if octet(data, at + _KEY_LENGTHS[key]) == QUOTE_MARK else -1
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
+def is_key(data: Any, at: int, key: int) -> bool:
+    """Tells whether a known key stands at ``at``, up to its quote."""
+    return bool(
+        load8(data, at) & _KEY_MASKS[key, 0] == _KEY_WORDS[key, 0]
+        and load8(data, at + 8) & _KEY_MASKS[key, 1] == _KEY_WORDS[key, 1]
+        and octet(data, at + _KEY_LENGTHS[key]) == QUOTE_MARK
+    )
+
+
+@inlined_kernel
 def skip_space(data: Any, at: int) -> int:
     """Returns the first place from ``at`` on that is not space, tab or CR."""
     while octet(data, at) == 0x20 or octet(data, at) == 0x09 or octet(data, at) == 0x0D:
@@ -109,7 +121,7 @@ def skip_space(data: Any, at: int) -> int:
     return at
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined_kernel
 def scan_number(data: Any, at: int) -> tuple[int, int, int]:
     """Reads the JSON number at ``at``; returns what it is, its value and where it ends (NOT_UNDERSTOOD: no number).
 
@@ -170,7 +182,7 @@ def scan_number(data: Any, at: int) -> tuple[int, int, int]:
     return what, value, at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scan_literal(data: Any, at: int) -> tuple[int, int]:
     """Reads ``true``, ``false`` or ``null``; returns what it is and where it ends (NOT_UNDERSTOOD: none of them)."""
     word = load8(data, at)
@@ -183,7 +195,7 @@ def scan_literal(data: Any, at: int) -> tuple[int, int]:
     return NULL, NOT_UNDERSTOOD
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def skip_scalar(data: Any, at: int) -> int:
     """Returns where the string, number or literal at ``at`` ends; NOT_UNDERSTOOD: it is none."""
     byte = octet(data, at)
@@ -197,7 +209,7 @@ def skip_scalar(data: Any, at: int) -> int:
     return int(end)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def skip_key(data: Any, at: int) -> int:
     """Returns where the value of the key at ``at`` begins; NOT_UNDERSTOOD: there is no key."""
     if octet(data, at) != QUOTE_MARK:
@@ -209,7 +221,7 @@ def skip_key(data: Any, at: int) -> int:
     return skip_space(data, at + 1) if octet(data, at) == 0x3A else NOT_UNDERSTOOD
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def skip_nested(data: Any, at: int) -> int:
     """Returns where the array or object at ``at`` ends, a member of the record; NOT_UNDERSTOOD: it is none, or too deep."""
     depth = 1  # that of the record
@@ -248,14 +260,16 @@ def skip_nested(data: Any, at: int) -> int:
                 return NOT_UNDERSTOOD
 
 
-@njit(cache=True, nogil=True)
-def scan_object(data: Any, at: int, tokens: Any, room: Any) -> tuple[int, int]:
+@kernel
+def scan_object(data: Any, at: int, tokens: Any, next_keys: Any, room: Any) -> tuple[int, int]:
     """Reads the object at ``at``; returns where it ends (NOT_UNDERSTOOD), and a bit per key that is present.
 
-    The tokens of present keys are filled; the others' are of earlier lines. Strings with escapes are decoded into
+    The tokens of present keys are filled; the others' are of earlier lines. ``next_keys`` (int64[len(KEYS) + 1]): which
+    key came last behind each, and as the first of all; any known key to begin with. Strings with escapes are decoded into
     ``data[room[0]:room[1]]``, which is used up; a string that finds no room stays ESCAPED.
     """
     present = 0
+    last = len(KEYS)
     if octet(data, at) != 0x7B:
         return NOT_UNDERSTOOD, present
     at = skip_space(data, at + 1)
@@ -265,8 +279,14 @@ def scan_object(data: Any, at: int, tokens: Any, room: Any) -> tuple[int, int]:
         if octet(data, at) != QUOTE_MARK:
             return NOT_UNDERSTOOD, present
         at += 1
-        key = find_key(data, at)
+        # A source writes its keys in one order: what followed the last key in the line before is likely to come now.
+        key = next_keys[last]
+        if not is_key(data, at, key):
+            key = find_key(data, at)
+            if key >= 0:
+                next_keys[last] = key
         if key >= 0:
+            last = key
             at += _KEY_LENGTHS[key] + 1
         else:
             at, escaped = scan_string(data, at)

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from numba import int64, njit
+from numba import int64
 
+from config.kernel import kernel
 from schemas.columns import ABSENT
 from streams.channels import gap_alarm
 from streams.layout import FOREVER_MS, NEVER_MS, NONE
@@ -16,13 +17,13 @@ from streams.supply_pools import joined
 from streams.timers import OF_CONTRACT, OF_GAP, OF_ORDER, pop_timer, push_timer, ref_of
 
 
-@njit(cache=True)
+@kernel
 def now_of(s: State, row: int) -> int:
     """The clock of a code: it may be ahead of the partition's where its rows are (see ``supply_rows``)."""
     return int64(max(s.meta[0].clock_ms, s.codes[row].clock_ms))
 
 
-@njit(cache=True)
+@kernel
 def order_alarm(s: State, order: Any, now_ms: int) -> int:
     """When an order falls due, leaves the window, or its arrears change; NEVER_MS for never."""
     alarm_ms = NEVER_MS
@@ -35,13 +36,13 @@ def order_alarm(s: State, order: Any, now_ms: int) -> int:
     return int64(min(alarm_ms, arrears_alarm(s, order, now_ms)))
 
 
-@njit(cache=True)
+@kernel
 def contract_alarm(s: State, contract: Any, now_ms: int) -> int:
     """When an overdue order reaches a mark, or a midnight matters; NEVER_MS for never."""
     return int64(min(contract.purchase_ms, late_alarm(s, contract, now_ms)))
 
 
-@njit(cache=True)
+@kernel
 def set_order_alarm(s: State, at: int) -> None:
     """Sets an order's timer."""
     order = s.orders[at]
@@ -51,14 +52,14 @@ def set_order_alarm(s: State, at: int) -> None:
         push_timer(s, alarm_ms, order.code, ref_of(at, OF_ORDER))
 
 
-@njit(cache=True)
+@kernel
 def queue_order(order: Any, due_ms: int) -> None:
     """Notes an order's earliest entry in the heap; FOREVER_MS: none."""
     order.queued_lo = due_ms & 0xFFFFFFFF
     order.queued_hi = due_ms >> 32
 
 
-@njit(cache=True)
+@kernel
 def set_contract_alarm(s: State, at: int) -> None:
     """Sets a contract's timer."""
     contract = s.contracts[at]
@@ -68,7 +69,7 @@ def set_contract_alarm(s: State, at: int) -> None:
         push_timer(s, alarm_ms, contract.code, ref_of(at, OF_CONTRACT))
 
 
-@njit(cache=True)
+@kernel
 def set_gap_alarm(s: State, at: int) -> None:
     """Sets the timer of a place's gap."""
     place = s.contracts[at]
@@ -79,7 +80,7 @@ def set_gap_alarm(s: State, at: int) -> None:
         push_timer(s, alarm_ms, place.code, ref_of(at, OF_GAP))
 
 
-@njit(cache=True)
+@kernel
 def set_alarm(s: State, row: int, ref: int) -> None:
     """Sets the timer of whoever has the ref; of a code's prices, again as it was."""
     if ref < 0:
@@ -95,7 +96,7 @@ def set_alarm(s: State, row: int, ref: int) -> None:
         set_gap_alarm(s, ref >> 2)
 
 
-@njit(cache=True)
+@kernel
 def is_due(s: State, row: int, ref: int, due_ms: int) -> bool:
     """Tells whether an entry is its owner's timer, and not outlived."""
     if ref < 0:
@@ -109,7 +110,7 @@ def is_due(s: State, row: int, ref: int, due_ms: int) -> bool:
     return gap_alarm(s, s.contracts[ref >> 2], now_ms) == due_ms
 
 
-@njit(cache=True)
+@kernel
 def take_entry(s: State) -> None:
     """Takes the earliest entry off the heap; its owner knows of no entry if it was the owner's earliest."""
     row = int64(s.timers[0].code)
@@ -132,7 +133,7 @@ def take_entry(s: State) -> None:
             gap.queued_ms = NEVER_MS
 
 
-@njit(cache=True)
+@kernel
 def next_due(s: State, until_ms: int) -> int:
     """The code whose timers are due next, if by ``until_ms``, else NONE. Entries that are outlived go on the way.
 
@@ -155,7 +156,7 @@ def next_due(s: State, until_ms: int) -> int:
     return NONE
 
 
-@njit(cache=True)
+@kernel
 def set_all_alarms(s: State) -> None:
     """Fills an empty heap: entries that their owners have outlived are gone."""
     s.meta[0].timers = 0

@@ -1,7 +1,6 @@
 """Orders: traded prices against listed ones, the one-shot ``bargain`` alert (SPEC §4)."""
 
-from numba import njit
-
+from config.kernel import kernel
 from config.provinces import NO_PROVINCE
 from schemas.columns import NO_BAND, RED
 from streams.effects import APPLIED, STALE, add_alert, add_evidence, name_province, show_price, show_reference
@@ -25,7 +24,7 @@ from streams.supply_pools import detail_for
 from streams.supply_steps import accept_order
 
 
-@njit(cache=True)
+@kernel
 def score_order(s: State, row: int, order: int) -> None:
     """Scores the price per piece of an accepted order that does not cancel against listing and national lowest."""
     placed = s.records[s.meta[0].trigger]
@@ -65,7 +64,7 @@ def score_order(s: State, row: int, order: int) -> None:
     add_evidence(s, alert, offset_of(listing), listing.line)
 
 
-@njit(cache=True)
+@kernel
 def apply_order(s: State, row: int) -> int:
     """Applies an order."""
     order = accept_order(s, row)

@@ -6,8 +6,9 @@ orders by their first ``at``, and its orders by their latest delivery. What a co
 
 from typing import Any, Final
 
-from numba import int64, njit
+from numba import int64
 
+from config.kernel import kernel
 from schemas.columns import NO_BAND, RED, YELLOW
 from streams.deliveries import accepted_of, accepted_pieces
 from streams.effects import add_alert_in, band_change
@@ -21,13 +22,13 @@ from streams.supply_pools import contract_for, detail_for, gap_for
 GAP_MS: Final = 30 * DAY_MS
 
 
-@njit(cache=True)
+@kernel
 def channel_of(order: Any) -> int:
     """0 hospital, 1 pharmacy."""
     return 1 if order.marks & PHARMACY else 0
 
 
-@njit(cache=True)
+@kernel
 def place_of(s: State, row: int, province: int) -> int:
     """The place of a code and province, made with its gap if it is not there."""
     at = contract_for(s, row, province, 0, 0)
@@ -35,7 +36,7 @@ def place_of(s: State, row: int, province: int) -> int:
     return int64(at)
 
 
-@njit(cache=True)
+@kernel
 def unwatch(s: State, at: int) -> None:
     """Takes an order out of its channel's heaps: it may change its channel."""
     order = s.orders[at]
@@ -54,7 +55,7 @@ def unwatch(s: State, at: int) -> None:
         detail.delivered = NONE
 
 
-@njit(cache=True)
+@kernel
 def watch(s: State, at: int) -> int:
     """Puts an order of a tracked code into its channel's heaps as it is; returns its place, NONE where none is."""
     order = s.orders[at]
@@ -82,7 +83,7 @@ def watch(s: State, at: int) -> int:
     return int64(place)
 
 
-@njit(cache=True)
+@kernel
 def track(s: State, row: int) -> None:
     """Begins to watch the orders of a code."""
     code = s.codes[row]
@@ -96,7 +97,7 @@ def track(s: State, row: int) -> None:
         contract = int64(s.contracts[contract].next)
 
 
-@njit(cache=True)
+@kernel
 def gap_from(s: State, gap: Any, channel: int) -> int:
     """When 30 days will have passed since a channel's last delivery and its oldest open order; NEVER_MS: no such."""
     if gap.open[channel] < 0:
@@ -107,7 +108,7 @@ def gap_from(s: State, gap: Any, channel: int) -> int:
     return int64(since_ms + GAP_MS)
 
 
-@njit(cache=True)
+@kernel
 def gap_alarm(s: State, place: Any, now_ms: int) -> int:
     """When the next channel of a place will have a gap; NEVER_MS for none."""
     alarm_ms = NEVER_MS
@@ -119,7 +120,7 @@ def gap_alarm(s: State, place: Any, now_ms: int) -> int:
     return alarm_ms
 
 
-@njit(cache=True)
+@kernel
 def evaluate_gap(s: State, at: int) -> bool:
     """Evaluates the channels of a place after a step; tells whether its row changed."""
     place = s.contracts[at]

@@ -10,8 +10,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import int64, njit
+from numba import int64
 
+from config.kernel import kernel
 from schemas.codes import murmur2_of
 from schemas.octets import copy_octets
 from streams.layout import CODE, EXTRA, LISTING, NEVER_MS, NEW_CODE, NONE, QUOTE, TRACKED, WINDOW
@@ -67,7 +68,7 @@ def raw_of(s: State) -> Raw:
     return Raw(*(np.asarray(getattr(s, name)).view(np.uint8) for name in Raw._fields))
 
 
-@njit(cache=True)
+@kernel
 def code_room(s: State, row: int) -> int:
     """Bytes that a code's key and value take."""
     code = s.codes[row]
@@ -83,21 +84,21 @@ def code_room(s: State, row: int) -> int:
     return room
 
 
-@njit(cache=True)
+@kernel
 def copy_out(out: Any, at: int, pool: Any, first: int, rows: int, itemsize: int) -> int:
     """Copies rows of a pool to ``out``; returns where they end."""
     copy_octets(out, at, pool, first * itemsize, rows * itemsize)
     return at + rows * itemsize
 
 
-@njit(cache=True)
+@kernel
 def copy_in(pool: Any, first: int, rows: int, itemsize: int, out: Any, at: int) -> int:
     """Copies rows of a pool from ``out``; returns where they ended."""
     copy_octets(pool, first * itemsize, out, at, rows * itemsize)
     return at + rows * itemsize
 
 
-@njit(cache=True)
+@kernel
 def write_code(s: State, raw: Raw, scratch: State, scratch_raw: Raw, row: int, out: Any, at: int) -> int:
     """Writes a code's value. ``scratch`` has one row of each pool, where copies lose their indexes."""
     code = s.codes[row]
@@ -147,7 +148,7 @@ def write_code(s: State, raw: Raw, scratch: State, scratch_raw: Raw, row: int, o
     return at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def codes_room(s: State, rows: Any) -> int:
     """Bytes that the keys and values of some codes take at most."""
     room = 0
@@ -156,7 +157,7 @@ def codes_room(s: State, rows: Any) -> int:
     return room
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write_codes(s: State, raw: Raw, scratch: State, scratch_raw: Raw, rows: Any, out: Any, at: int, spans: Any) -> int:
     """Writes keys and values of some codes; ``spans``: key start, key end, end."""
     for i in range(rows.size):
@@ -171,7 +172,7 @@ def write_codes(s: State, raw: Raw, scratch: State, scratch_raw: Raw, rows: Any,
     return at
 
 
-@njit(cache=True)
+@kernel
 def forget_code(s: State, row: int) -> None:
     """Gives back what hangs on a code's row, before another version of the row takes its place."""
     code = s.codes[row]
@@ -190,7 +191,7 @@ def forget_code(s: State, row: int) -> None:
     code.newest = NONE
 
 
-@njit(cache=True)
+@kernel
 def read_code(
     s: State, raw: Raw, scratch: State, scratch_raw: Raw, start: int, end: int, limit: int, only_lost: bool
 ) -> bool:
@@ -253,7 +254,7 @@ def read_code(
     return True
 
 
-@njit(cache=True)
+@kernel
 def short_for_code(s: State, scratch: State, scratch_raw: Raw, end: int) -> int:
     """Returns ENOUGH, or which pool has no room for the row ``data[end:]``: one code's row may need a lot at once."""
     short = short_pool(s)

@@ -7,8 +7,9 @@ price or payment that falls, at most one walk over the order's deliveries. Cance
 
 from typing import Any
 
-from numba import int64, njit
+from numba import int64
 
+from config.kernel import kernel
 from streams.layout import NONE
 from streams.quantities import amount_e4
 from streams.state import State
@@ -16,31 +17,31 @@ from streams.supply_layout import KNOWN, LISTED
 from streams.supply_pools import joined, tally_for
 
 
-@njit(cache=True)
+@kernel
 def accepted_of(delivery: Any) -> int:
     """When a delivery was accepted."""
     return joined(delivery.accepted_lo, delivery.accepted_hi)
 
 
-@njit(cache=True)
+@kernel
 def price_of_order(order: Any) -> int:
     """Price of a pack in 1/10,000 yuan."""
     return joined(order.price_lo, order.price_hi)
 
 
-@njit(cache=True)
+@kernel
 def paid_of(s: State, order: Any) -> int:
     """What was paid for an order in 1/10,000 yuan."""
     return int64(s.details[order.detail].paid_e4) if order.detail >= 0 else 0
 
 
-@njit(cache=True)
+@kernel
 def accepted_pieces(s: State, order: Any) -> int:
     """Pieces of an order accepted so far."""
     return int64(s.tallies[order.tally].accepted) if order.tally >= 0 else 0
 
 
-@njit(cache=True)
+@kernel
 def settle_paid(s: State, order: Any) -> None:
     """Moves ``unpaid`` past what is paid."""
     if order.tally < 0 or order.marks & KNOWN == 0:
@@ -57,7 +58,7 @@ def settle_paid(s: State, order: Any) -> None:
         tally.unpaid = delivery.next
 
 
-@njit(cache=True)
+@kernel
 def settle_anew(s: State, order: Any) -> None:
     """Finds ``unpaid`` from the oldest delivery on."""
     if order.tally < 0:
@@ -68,7 +69,7 @@ def settle_anew(s: State, order: Any) -> None:
     settle_paid(s, order)
 
 
-@njit(cache=True)
+@kernel
 def list_delivery(s: State, order: Any, at: int) -> None:
     """Puts a delivery into its order's list and tally; the tally's ``on_time`` is the caller's affair."""
     tally = s.tallies[tally_for(s, order)]
@@ -100,7 +101,7 @@ def list_delivery(s: State, order: Any, at: int) -> None:
         settle_anew(s, order)
 
 
-@njit(cache=True)
+@kernel
 def unlist_delivery(s: State, order: Any, at: int) -> None:
     """Takes a delivery out of its order's list and tally."""
     tally = s.tallies[order.tally]
@@ -120,7 +121,7 @@ def unlist_delivery(s: State, order: Any, at: int) -> None:
     settle_anew(s, order)
 
 
-@njit(cache=True)
+@kernel
 def tally_on_time(s: State, order: Any, due_ms: int) -> None:
     """Counts anew what was accepted by the time the order falls due."""
     if order.tally < 0:

@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from numba import njit
-
+from config.kernel import kernel
 from schemas.columns import NO_BAND, RED
 from streams.alarms import now_of, set_all_alarms
 from streams.channels import track
@@ -30,7 +29,7 @@ from streams.supply import count_all
 PLACES_OF_A_CODE: Final = PROVINCE_COUNT
 
 
-@njit(cache=True)
+@kernel
 def special_drugs(s: State) -> int:
     """How many codes are special drugs."""
     found = 0
@@ -40,7 +39,7 @@ def special_drugs(s: State) -> int:
     return found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rebuild(s: State) -> None:
     """Makes the sums of contracts, what is unpaid, the heaps and the timers anew.
 
@@ -74,7 +73,7 @@ def rebuild(s: State) -> None:
     set_all_alarms(s)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def count_open(s: State) -> None:
     """Counts the open alerts by kind and band."""
     s.open_alerts[:, :] = 0

@@ -2,8 +2,7 @@
 
 from typing import Any, Final
 
-from numba import njit
-
+from config.kernel import kernel
 from schemas.columns import NO_BAND
 from streams.layout import (
     EASED,
@@ -35,19 +34,19 @@ STALE: Final = 1
 DEAD: Final = 2
 
 
-@njit(cache=True)
+@kernel
 def excess_of(price_e4: int, reference_e4: int) -> int:
     """floor((price - reference) × 10,000 / reference), in basis points (SPEC §3)."""
     return (price_e4 - reference_e4) * 10_000 // reference_e4
 
 
-@njit(cache=True)
+@kernel
 def is_high_value(device_class: int, price_e4: int) -> bool:
     """Class 2 or 3 and above 2,000 yuan (SPEC §3 ``item``)."""
     return device_class >= 2 and price_e4 > HIGH_VALUE_E4
 
 
-@njit(cache=True)
+@kernel
 def band_change(previous: int, band: int) -> int:
     """Which change the move from one band to another is; NONE for none."""
     if previous == band:
@@ -59,7 +58,7 @@ def band_change(previous: int, band: int) -> int:
     return ESCALATED if band > previous else EASED
 
 
-@njit(cache=True)
+@kernel
 def add_alert(s: State, row: int, listing: Any) -> Any:
     """Starts an alert row of the step: of the listing's province and supplier, first evidence the trigger.
 
@@ -72,7 +71,7 @@ def add_alert(s: State, row: int, listing: Any) -> Any:
     return alert
 
 
-@njit(cache=True)
+@kernel
 def add_alert_in(s: State, row: int, province: int) -> Any:
     """Starts an alert row of the step in a province, whose supplier is not set."""
     meta = s.meta[0]
@@ -108,7 +107,7 @@ def add_alert_in(s: State, row: int, province: int) -> Any:
     return alert
 
 
-@njit(cache=True)
+@kernel
 def add_evidence(s: State, alert: Any, offset: int, line: int) -> None:
     """Adds a position to the latest alert row, if it is not there yet."""
     for i in range(alert.evidence_count):
@@ -122,7 +121,7 @@ def add_evidence(s: State, alert: Any, offset: int, line: int) -> None:
     alert.evidence_count += 1
 
 
-@njit(cache=True)
+@kernel
 def name_province(s: State, alert: Any, province: int) -> None:
     """Adds a province to those whose prices make the reference of the latest alert row."""
     s.named[s.meta[0].named] = province
@@ -130,7 +129,7 @@ def name_province(s: State, alert: Any, province: int) -> None:
     alert.named_count += 1
 
 
-@njit(cache=True)
+@kernel
 def show_price(s: State, alert: Any, price_e4: int) -> None:
     """Shows the price and whether it is high value."""
     alert.shows |= HAS_PRICE
@@ -138,7 +137,7 @@ def show_price(s: State, alert: Any, price_e4: int) -> None:
     alert.high_value = 1 if is_high_value(s.codes[alert.code].device_class, price_e4) else 0
 
 
-@njit(cache=True)
+@kernel
 def show_reference(alert: Any, reference_e4: int) -> None:
     """Shows the reference, and the excess where a price is shown. All kinds but ``price_hold`` have a target."""
     alert.shows |= HAS_REFERENCE
@@ -150,7 +149,7 @@ def show_reference(alert: Any, reference_e4: int) -> None:
         alert.excess_bp = excess_of(alert.price_e4, reference_e4)
 
 
-@njit(cache=True)
+@kernel
 def move_reason(
     up: bool, was_own: int, own: int, was_reference: int, reference: int, released: bool, ended: int, otherwise: int
 ) -> int:

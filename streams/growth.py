@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from config.kernel import kernel
 from schemas.columns import KINDS, RECORD, RECORD_TYPES
 from streams.alarms import set_all_alarms
 from streams.derived import PLACES_OF_A_CODE, special_drugs
@@ -180,7 +180,7 @@ def more(size: int) -> int:
     return int(size * GROWTH) + SMALLEST
 
 
-@njit(cache=True)
+@kernel
 def reindex(rows: Any, count: int, index: Any) -> None:
     """Enters the first ``count`` rows into an empty index."""
     for row in range(count):

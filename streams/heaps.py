@@ -4,13 +4,14 @@ A heap is the index of its root, NONE where it is empty; adding and removing ret
 constant, removing O(log n) amortised. Whoever adds keeps the node to remove it by.
 """
 
-from numba import int64, njit
+from numba import int64
 
+from config.kernel import kernel
 from streams.layout import NONE
 from streams.state import State
 
 
-@njit(cache=True)
+@kernel
 def take_node(s: State, key: int) -> int:
     """Takes a node from the free ones, or from the end of the pool."""
     meta = s.meta[0]
@@ -29,7 +30,7 @@ def take_node(s: State, key: int) -> int:
     return node
 
 
-@njit(cache=True)
+@kernel
 def meld(s: State, one: int, other: int) -> int:
     """Makes one heap of two; neither root has a neighbour."""
     if one < 0:
@@ -47,7 +48,7 @@ def meld(s: State, one: int, other: int) -> int:
     return int64(one)
 
 
-@njit(cache=True)
+@kernel
 def meld_siblings(s: State, first: int) -> int:
     """Makes one heap of a list of siblings: in pairs from the left, then all from the right."""
     paired = int64(NONE)
@@ -74,13 +75,13 @@ def meld_siblings(s: State, first: int) -> int:
     return root
 
 
-@njit(cache=True)
+@kernel
 def heap_with(s: State, root: int, node: int) -> int:
     """Adds a node taken before; returns the root."""
     return meld(s, root, node)
 
 
-@njit(cache=True)
+@kernel
 def heap_without(s: State, root: int, node: int) -> int:
     """Removes a node of the heap and gives it back; returns the root."""
     gone = s.nodes[node]

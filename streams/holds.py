@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from numba import int64, njit
+from numba import int64
 
+from config.kernel import kernel
 from schemas.columns import ACTIVE, RED, SELECTED
 from streams.effects import add_alert, add_evidence, name_province, show_price, show_reference
 from streams.kernels import is_unit_mismatch, within_tenth
@@ -31,7 +32,7 @@ from streams.pools import extra_for
 from streams.state import State
 
 
-@njit(cache=True)
+@kernel
 def put_in_force(s: State, at: int, quote: Any) -> None:
     """Puts an active quote in force in place of the older one."""
     listing = s.listings[at]
@@ -45,7 +46,7 @@ def put_in_force(s: State, at: int, quote: Any) -> None:
     listing.marks = (listing.marks | IN_FORCE) & (0xFF & ~ENDED)
 
 
-@njit(cache=True)
+@kernel
 def near_in_force(s: State, row: int, province: int, price_e4: int) -> bool:
     """Another province's in-force price is within 10 % of the price."""
     code = s.codes[row]
@@ -58,7 +59,7 @@ def near_in_force(s: State, row: int, province: int, price_e4: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@kernel
 def near_held(s: State, row: int, province: int, price_e4: int) -> bool:
     """Another province's held price is within 10 % of the price."""
     code = s.codes[row]
@@ -70,7 +71,7 @@ def near_held(s: State, row: int, province: int, price_e4: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@kernel
 def must_hold(s: State, row: int, province: int, quote: Any) -> bool:
     """Tells whether a quote that would take force is too low to believe (SPEC §5)."""
     was = s.was[0]
@@ -84,7 +85,7 @@ def must_hold(s: State, row: int, province: int, quote: Any) -> bool:
     return not (near_in_force(s, row, province, quote.price_e4) or near_held(s, row, province, quote.price_e4))
 
 
-@njit(cache=True)
+@kernel
 def open_hold(s: State, row: int, at: int, quote: Any) -> None:
     """Holds a quote; the older one stays in force."""
     was = s.was[0]
@@ -113,7 +114,7 @@ def open_hold(s: State, row: int, at: int, quote: Any) -> None:
     s.open_alerts[PRICE_HOLD, RED] += 1
 
 
-@njit(cache=True)
+@kernel
 def end_hold(s: State, row: int, at: int) -> Any:
     """Ends the hold of a listing; the caller gives the alert row its reason."""
     listing = s.listings[at]
@@ -135,7 +136,7 @@ def end_hold(s: State, row: int, at: int) -> Any:
     return alert
 
 
-@njit(cache=True)
+@kernel
 def release_hold(s: State, row: int, at: int) -> Any:
     """Ends a hold well: its quote takes force. The caller gives the alert row its reason."""
     alert = end_hold(s, row, at)
@@ -145,7 +146,7 @@ def release_hold(s: State, row: int, at: int) -> Any:
     return alert
 
 
-@njit(cache=True)
+@kernel
 def take_force(s: State, row: int, at: int, quote: Any) -> None:
     """A quote's time has come: it replaces the older one, ends it, or is held."""
     listing = s.listings[at]
@@ -159,7 +160,7 @@ def take_force(s: State, row: int, at: int, quote: Any) -> None:
         put_in_force(s, at, quote)
 
 
-@njit(cache=True)
+@kernel
 def corroborate(s: State, row: int) -> None:
     """Releases holds that are near another province's in-force price, smallest province first, until none is."""
     code = s.codes[row]
@@ -184,7 +185,7 @@ def corroborate(s: State, row: int) -> None:
         code.marks &= ~HOLDING & 0xFF
 
 
-@njit(cache=True)
+@kernel
 def accept_quote(s: State, row: int, at: int) -> None:
     """Applies an accepted quote, laid out in ``s.incoming``, to its listing."""
     quote = s.incoming[0]
@@ -214,7 +215,7 @@ def accept_quote(s: State, row: int, at: int) -> None:
         take_force(s, row, at, quote)
 
 
-@njit(cache=True)
+@kernel
 def fire_quotes(s: State, row: int) -> None:
     """What an instant does to a code's quotes: holds expire, quotes take force by province (SPEC §5)."""
     code = s.codes[row]
@@ -236,7 +237,7 @@ def fire_quotes(s: State, row: int) -> None:
             take_force(s, row, at, s.waiting[index])
 
 
-@njit(cache=True)
+@kernel
 def quotes_due(s: State, listing: Any) -> int:
     """Earliest time at which something happens to a listing's quotes; NEVER_MS if nothing will."""
     due_ms = NEVER_MS

@@ -3,8 +3,9 @@
 from typing import Any, Final
 
 import numpy as np
-from numba import int64, njit
+from numba import int64
 
+from config.kernel import kernel
 from schemas.octets import copy_octets
 from streams.words import literal
 
@@ -17,14 +18,14 @@ SHORT_ESCAPES: Final = literal("btn\0fr")  # of the characters 8 to 13
 NULL: Final = literal("null")
 
 
-@njit(cache=True)
+@kernel
 def put(out: Any, at: int, text: Any) -> int:
     """Writes a text."""
     copy_octets(out, at, text, 0, text.size)
     return at + text.size
 
 
-@njit(cache=True)
+@kernel
 def put_word(out: Any, at: int, table: Any, word: int) -> int:
     """Writes a word of a table."""
     length = int64(table[word, table.shape[1] - 1])
@@ -32,14 +33,14 @@ def put_word(out: Any, at: int, table: Any, word: int) -> int:
     return at + length
 
 
-@njit(cache=True)
+@kernel
 def put_bytes(out: Any, at: int, source: Any, start: int, length: int) -> int:
     """Writes some bytes as they are."""
     copy_octets(out, at, source, start, length)
     return at + int64(length)
 
 
-@njit(cache=True)
+@kernel
 def put_escaped(out: Any, at: int, source: Any, start: int, length: int) -> int:
     """Writes UTF-8 bytes as the inside of a JSON string, escaped only where JSON must (SPEC §8)."""
     for i in range(start, start + length):
@@ -66,7 +67,7 @@ def put_escaped(out: Any, at: int, source: Any, start: int, length: int) -> int:
     return at
 
 
-@njit(cache=True)
+@kernel
 def put_int(out: Any, at: int, number: int) -> int:
     """Writes an integer in decimal."""
     if number < 0:
@@ -84,7 +85,7 @@ def put_int(out: Any, at: int, number: int) -> int:
     return at + digits
 
 
-@njit(cache=True)
+@kernel
 def put_digits(out: Any, at: int, number: int, digits: int) -> int:
     """Writes the last ``digits`` decimal digits of a number."""
     for i in range(digits):
@@ -93,7 +94,7 @@ def put_digits(out: Any, at: int, number: int, digits: int) -> int:
     return at + digits
 
 
-@njit(cache=True)
+@kernel
 def put_money(out: Any, at: int, amount_e4: int) -> int:
     """Writes 1/10,000 yuan as a decimal with 4 decimals."""
     at = put_int(out, at, amount_e4 // 10_000)
@@ -101,7 +102,7 @@ def put_money(out: Any, at: int, amount_e4: int) -> int:
     return put_digits(out, at + 1, amount_e4 % 10_000, 4)
 
 
-@njit(cache=True)
+@kernel
 def put_money_or_null(out: Any, at: int, amount_e4: int) -> int:
     """Writes an amount as a JSON string; 0 stands for none."""
     if amount_e4 == 0:
@@ -112,7 +113,7 @@ def put_money_or_null(out: Any, at: int, amount_e4: int) -> int:
     return at + 1
 
 
-@njit(cache=True)
+@kernel
 def put_time(out: Any, at: int, time_ms: int) -> int:
     """Writes epoch milliseconds as RFC 3339 in UTC with milliseconds; years 1970 to 9999."""
     days = time_ms // 86_400_000
@@ -144,7 +145,7 @@ def put_time(out: Any, at: int, time_ms: int) -> int:
     return at + 1
 
 
-@njit(cache=True)
+@kernel
 def put_supplier(out: Any, at: int, hi: int, lo: int) -> int:
     """Writes a packed supplier code: 12 and 6 characters in base 36."""
     rest = np.uint64(hi)

@@ -7,13 +7,12 @@ province.
 
 from typing import Any
 
-from numba import njit
-
+from config.kernel import kernel
 from schemas.columns import BLUE, NO_BAND, RED, YELLOW
 from streams.layout import LOWEST, MEAN_OF_LOWEST, Numbers
 
 
-@njit(cache=True)
+@kernel
 def sort_provinces(prices: Numbers, order: Numbers) -> int:
     """Fills ``order``; returns how many provinces have a price."""
     count = 0
@@ -30,13 +29,13 @@ def sort_provinces(prices: Numbers, order: Numbers) -> int:
     return count
 
 
-@njit(cache=True)
+@kernel
 def counts_for(province: int, own: int, kind: int, scope: int, everywhere: bool, kinds: int) -> bool:
     """Tells whether the price of ``province`` counts for the reference of ``own``."""
     return province != own and (kinds >> kind) & 1 == 1 and (everywhere or (scope >> province) & 1 == 1)
 
 
-@njit(cache=True)
+@kernel
 def reference_price(
     prices: Numbers, kinds: Numbers, order: Numbers, count: int, own: int, rules: Any, used: Any
 ) -> int:
@@ -77,7 +76,7 @@ def reference_price(
     return (prices[used[0]] + prices[used[1]] + 1) // 2
 
 
-@njit(cache=True)
+@kernel
 def band_of(price_e4: int, reference_e4: int, blue_bp: int, yellow_bp: int, red_bp: int) -> int:
     """The highest band whose threshold the excess reaches; NO_BAND if the price is not above the reference."""
     if price_e4 <= reference_e4:
@@ -92,7 +91,7 @@ def band_of(price_e4: int, reference_e4: int, blue_bp: int, yellow_bp: int, red_
     return NO_BAND
 
 
-@njit(cache=True)
+@kernel
 def within_tenth(one_e4: int, other_e4: int) -> bool:
     """The higher is at most 1.1 × the lower (SPEC §5)."""
     if one_e4 > other_e4:
@@ -100,7 +99,7 @@ def within_tenth(one_e4: int, other_e4: int) -> bool:
     return 10 * other_e4 <= 11 * one_e4
 
 
-@njit(cache=True)
+@kernel
 def is_unit_mismatch(price_e4: int, lowest_e4: int) -> bool:
     """Some k from 2 to 1,000 has lowest and k × price differ by at most 2 % of the latter (SPEC §5)."""
     least = -((-50 * lowest_e4) // (51 * price_e4))
@@ -108,7 +107,7 @@ def is_unit_mismatch(price_e4: int, lowest_e4: int) -> bool:
     return max(least, 2) <= min(most, 1000)
 
 
-@njit(cache=True)
+@kernel
 def is_newer(at_ms: int, seq: int, last_at_ms: int, last_seq: int) -> bool:
     """Last writer wins: (at, seq) is greater than that of the slot's last accepted record."""
     return at_ms > last_at_ms or (at_ms == last_at_ms and seq > last_seq)

@@ -6,8 +6,7 @@ step (``s.was``) and looks like now (``s.now``).
 
 from typing import Any
 
-from numba import njit
-
+from config.kernel import kernel
 from schemas.columns import ITEM, NO_BAND, RED
 from streams.effects import (
     add_alert,
@@ -52,7 +51,7 @@ from streams.packed import due_of, set_due, set_target, target_of
 from streams.state import State
 
 
-@njit(cache=True)
+@kernel
 def reference_of(s: State, sight: Any, rules: Any, province: int) -> int:
     """Reference of a province in a sight of the code; 0 for none. ``s.used`` names the provinces behind it."""
     if rules.rolling == 1:
@@ -66,7 +65,7 @@ def reference_of(s: State, sight: Any, rules: Any, province: int) -> int:
     return int(reference_price(sight.price_e4, sight.kind, sight.order, sight.sorted, province, rules, s.used))
 
 
-@njit(cache=True)
+@kernel
 def lowest_elsewhere(s: State, sight: Any, rules: Any, province: int) -> int:
     """The commonest reference, without a loop: the best price, or the second where the best is the province's own."""
     own_e4 = sight.price_e4[province]
@@ -84,7 +83,7 @@ def lowest_elsewhere(s: State, sight: Any, rules: Any, province: int) -> int:
     return int(sight.best_e4)
 
 
-@njit(cache=True)
+@kernel
 def is_silenced(s: State, row: int, rules: Any, price_e4: int) -> bool:
     """``high_value_only`` and ``exclude_prefixes`` silence ``price_adjustment`` and ``bargain`` (SPEC §3)."""
     code = s.codes[row]
@@ -102,7 +101,7 @@ def is_silenced(s: State, row: int, rules: Any, price_e4: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@kernel
 def why_gone(s: State, row: int, listing: Any) -> int:
     """Why a listing is no longer in force."""
     if s.codes[row].marks & MASKED or listing.marks & ENDED:
@@ -110,7 +109,7 @@ def why_gone(s: State, row: int, listing: Any) -> int:
     return EXPIRED
 
 
-@njit(cache=True)
+@kernel
 def unmoved_reason(s: State) -> int:
     """The reason where neither price moved."""
     meta = s.meta[0]
@@ -121,7 +120,7 @@ def unmoved_reason(s: State) -> int:
     return KIND_CHANGED
 
 
-@njit(cache=True)
+@kernel
 def show_adjustment(s: State, alert: Any, listing: Any, own_e4: int, reference_e4: int, rules: Any) -> None:
     """Fills an adjustment's row; ``s.used`` must hold the provinces behind the reference."""
     now = s.now[0]
@@ -147,7 +146,7 @@ def show_adjustment(s: State, alert: Any, listing: Any, own_e4: int, reference_e
             add_evidence(s, alert, now.offset[s.used[i]], now.line[s.used[i]])
 
 
-@njit(cache=True)
+@kernel
 def adjustment_change(listing: Any, band: int, reference_e4: int) -> int:
     """Which change the new band and reference are; NONE for none."""
     if listing.band == NO_BAND:
@@ -161,7 +160,7 @@ def adjustment_change(listing: Any, band: int, reference_e4: int) -> int:
     return REVISED if target_of(listing) != reference_e4 else NONE
 
 
-@njit(cache=True)
+@kernel
 def adjustment_reason(s: State, row: int, listing: Any, change: int, reference_e4: int) -> int:
     """The move that explains the change (SPEC §3)."""
     was = s.was[0]
@@ -178,7 +177,7 @@ def adjustment_reason(s: State, row: int, listing: Any, change: int, reference_e
     return move_reason(up, was.price_e4[province], own_e4, was_reference, reference_e4, released, ended, otherwise)
 
 
-@njit(cache=True)
+@kernel
 def evaluate_adjustment(s: State, row: int, at: int) -> None:
     """Evaluates the adjustment of one listing after a step."""
     listing = s.listings[at]
@@ -222,7 +221,7 @@ def evaluate_adjustment(s: State, row: int, at: int) -> None:
         show_adjustment(s, alert, listing, own_e4, reference_e4, rules)
 
 
-@njit(cache=True)
+@kernel
 def evaluate_ceiling(s: State, row: int, at: int) -> None:
     """Evaluates the ceiling of one listing after a step."""
     listing = s.listings[at]
@@ -278,7 +277,7 @@ def evaluate_ceiling(s: State, row: int, at: int) -> None:
     s.open_alerts[CEILING_BREACH, alert.band] += 1
 
 
-@njit(cache=True)
+@kernel
 def only_own_moved(s: State) -> bool:
     """Tells whether no province but the reporting one can change: no reference of another moved, no hold ended."""
     was = s.was[0]
@@ -294,7 +293,7 @@ def only_own_moved(s: State) -> bool:
     )
 
 
-@njit(cache=True)
+@kernel
 def evaluate_provinces(s: State, row: int) -> None:
     """Evaluates every province of a code: by kind, the reporting province first (SPEC §8)."""
     code = s.codes[row]

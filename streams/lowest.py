@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from numba import njit
-
+from config.kernel import kernel
 from config.provinces import NO_PROVINCE
 from streams.layout import (
     CAPPED,
@@ -18,7 +17,7 @@ from streams.pools import free_window, take_window
 from streams.state import State
 
 
-@njit(cache=True)
+@kernel
 def look(s: State, row: int, sight: Any) -> None:
     """Fills the sight with the code's in-force prices, ceilings, lowest and rolling lowest as they stand."""
     code = s.codes[row]
@@ -59,7 +58,7 @@ def look(s: State, row: int, sight: Any) -> None:
     see_rolling(s, row, sight)
 
 
-@njit(cache=True)
+@kernel
 def see_best(sight: Any, price_e4: int, province: int) -> None:
     """Takes a price that counts into the sight's best and second; provinces come in order."""
     sight.best_count += 1
@@ -73,7 +72,7 @@ def see_best(sight: Any, price_e4: int, province: int) -> None:
         sight.second_province = province
 
 
-@njit(cache=True)
+@kernel
 def see_rolling(s: State, row: int, sight: Any) -> None:
     """Sets the sight's rolling lowest: past lowests in the list are all below the current one, the oldest the least."""
     oldest = s.codes[row].oldest
@@ -92,7 +91,7 @@ def see_rolling(s: State, row: int, sight: Any) -> None:
         sight.rolling_e4 = 0
 
 
-@njit(cache=True)
+@kernel
 def prune_window(s: State, row: int, window_ms: int) -> None:
     """Drops past lowests that ended ``window_ms`` before the clock, or earlier."""
     code = s.codes[row]
@@ -106,7 +105,7 @@ def prune_window(s: State, row: int, window_ms: int) -> None:
         free_window(s, gone)
 
 
-@njit(cache=True)
+@kernel
 def keep_lowest(s: State, row: int) -> None:
     """Adds the lowest that the step ended to the code's past ones."""
     was = s.was[0]
@@ -127,7 +126,7 @@ def keep_lowest(s: State, row: int) -> None:
     code.newest = node
 
 
-@njit(cache=True)
+@kernel
 def drop_outlived(s: State, row: int, lowest_e4: int) -> None:
     """Drops past lowests that are not below the new one: it counts longer, and of equals the latest counts."""
     code = s.codes[row]
@@ -141,7 +140,7 @@ def drop_outlived(s: State, row: int, lowest_e4: int) -> None:
         free_window(s, gone)
 
 
-@njit(cache=True)
+@kernel
 def settle_lowest(s: State, row: int) -> None:
     """Looks at the code after the step; notes a change of its national lowest. Fills ``s.now``."""
     now = s.now[0]
@@ -175,7 +174,7 @@ def settle_lowest(s: State, row: int) -> None:
     change.province = now.lowest_province
 
 
-@njit(cache=True)
+@kernel
 def window_due(s: State, row: int) -> int:
     """When the oldest past lowest leaves the window; NEVER_MS where no province links to it."""
     oldest = s.codes[row].oldest

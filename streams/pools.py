@@ -6,8 +6,9 @@ take (named below), so no step is cut in two.
 
 from typing import Any, Final
 
-from numba import int64, njit
+from numba import int64
 
+from config.kernel import kernel
 from config.provinces import NO_PROVINCE
 from schemas.columns import ABSENT, NO_BAND
 from streams.layout import NEVER_MS, NONE, PROVINCE_COUNT, Rows
@@ -23,7 +24,7 @@ ENOUGH: Final = 0
 SHORT_CODES, SHORT_LISTINGS, SHORT_EXTRAS, SHORT_WINDOW, SHORT_MOVED, SHORT_TIMERS, SHORT_EFFECTS = range(1, 8)
 
 
-@njit(cache=True)
+@kernel
 def short_pool(s: State) -> int:
     """Returns ENOUGH, or which pool has no room for one more step; for supply see ``supply_pools.short_supply``."""
     meta = s.meta[0]
@@ -50,13 +51,13 @@ def short_pool(s: State) -> int:
     return ENOUGH
 
 
-@njit(cache=True)
+@kernel
 def bucket(hash32: int, mask: int) -> int:
     """First place of a hash in an index of mask + 1 places. All hashes of a partition share a remainder, so mix."""
     return ((int64(hash32) * MIXER) >> 20) & mask
 
 
-@njit(cache=True)
+@kernel
 def find_code(s: State, start: int, length: int, hash32: int) -> int:
     """Row of the code ``data[start:start + length]``, or NONE."""
     mask = s.index.size - 1
@@ -77,7 +78,7 @@ def find_code(s: State, start: int, length: int, hash32: int) -> int:
         at = (at + 1) & mask
 
 
-@njit(cache=True)
+@kernel
 def enter(index: Any, hash32: int, row: int) -> None:
     """Enters a row into an index that has room."""
     mask = index.size - 1
@@ -87,7 +88,7 @@ def enter(index: Any, hash32: int, row: int) -> None:
     index[at] = row
 
 
-@njit(cache=True)
+@kernel
 def clear_code(code: Any) -> None:
     """Makes the row of a code of which nothing is known."""
     code.listings = NONE
@@ -113,7 +114,7 @@ def clear_code(code: Any) -> None:
     code.saved = 0
 
 
-@njit(cache=True)
+@kernel
 def add_code(s: State, start: int, length: int, hash32: int) -> int:
     """Makes the row of the code ``data[start:start + length]``."""
     meta = s.meta[0]
@@ -129,7 +130,7 @@ def add_code(s: State, start: int, length: int, hash32: int) -> int:
     return int64(row)
 
 
-@njit(cache=True)
+@kernel
 def roomier(count: int) -> int:
     """Room of the next larger block."""
     if count < 2:
@@ -141,7 +142,7 @@ def roomier(count: int) -> int:
     return min((count + 8) & ~7, PROVINCE_COUNT)
 
 
-@njit(cache=True)
+@kernel
 def room_for(count: int) -> int:
     """Room of the smallest block for so many listings."""
     room = 0
@@ -150,7 +151,7 @@ def room_for(count: int) -> int:
     return room
 
 
-@njit(cache=True)
+@kernel
 def take_block(s: State, room: int) -> int:
     """Takes a block of listings from the free ones, or from the end of the pool."""
     meta = s.meta[0]
@@ -164,7 +165,7 @@ def take_block(s: State, room: int) -> int:
     return int64(block)
 
 
-@njit(cache=True)
+@kernel
 def free_block(s: State, code: Any) -> None:
     """Gives a code's block of listings back; free ones are linked by ``extra``."""
     meta = s.meta[0]
@@ -173,7 +174,7 @@ def free_block(s: State, code: Any) -> None:
     meta.free_rows += code.listing_room
 
 
-@njit(cache=True)
+@kernel
 def find_listing(s: State, row: int, province: int) -> int:
     """The listing of a code in a province, or NONE. Sorted by province, so it lies at its index or before."""
     code = s.codes[row]
@@ -190,7 +191,7 @@ def find_listing(s: State, row: int, province: int) -> int:
     return NONE
 
 
-@njit(cache=True)
+@kernel
 def grow_block(s: State, row: int) -> None:
     """Moves a code's listings to a block with more room."""
     code = s.codes[row]
@@ -204,7 +205,7 @@ def grow_block(s: State, row: int) -> None:
     code.listing_room = room
 
 
-@njit(cache=True)
+@kernel
 def clear_listing(listing: Any, province: int) -> None:
     """Makes the listing of a province that never quoted the code."""
     listing.price_lo = 0
@@ -232,7 +233,7 @@ def clear_listing(listing: Any, province: int) -> None:
     listing.band = NO_BAND
 
 
-@njit(cache=True)
+@kernel
 def listing_for(s: State, row: int, province: int) -> int:
     """The listing of a code in a province, made if there is none."""
     found = find_listing(s, row, province)
@@ -250,7 +251,7 @@ def listing_for(s: State, row: int, province: int) -> int:
     return int64(at)
 
 
-@njit(cache=True)
+@kernel
 def extra_for(s: State, at: int) -> int:
     """The extra of the listing at ``at``, made if there is none."""
     listing = s.listings[at]
@@ -279,14 +280,14 @@ def extra_for(s: State, at: int) -> int:
     return int64(extra)
 
 
-@njit(cache=True)
+@kernel
 def free_extra(s: State, extra: int) -> None:
     """Gives an extra back; free ones are linked by their ``ceiling_offset``."""
     s.extras[extra].ceiling_offset = s.meta[0].free_extra
     s.meta[0].free_extra = extra
 
 
-@njit(cache=True)
+@kernel
 def take_window(s: State) -> int:
     """Takes a node for a past lowest."""
     meta = s.meta[0]
@@ -299,20 +300,20 @@ def take_window(s: State) -> int:
     return int64(node)
 
 
-@njit(cache=True)
+@kernel
 def free_window(s: State, node: int) -> None:
     """Gives a node back."""
     s.window[node].newer = s.meta[0].free_window
     s.meta[0].free_window = node
 
 
-@njit(cache=True)
+@kernel
 def is_behind(offset: int, line: int, other_offset: int, other_line: int) -> bool:
     """The first position is not after the second."""
     return offset < other_offset or (offset == other_offset and line <= other_line)
 
 
-@njit(cache=True)
+@kernel
 def touch_code(s: State, row: int) -> None:
     """Says that the row is applied up to the trigger and must be written at the next checkpoint.
 
@@ -329,7 +330,7 @@ def touch_code(s: State, row: int) -> None:
         s.meta[0].dirty += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def pack_listings(s: State, packed: Rows) -> None:
     """Moves every block to ``packed``, one behind the other, in order of rows; free blocks are gone.
 

@@ -6,8 +6,9 @@ A contract therefore has one timer, for the next midnight at which its band chan
 
 from typing import Any
 
-from numba import int64, njit
+from numba import int64
 
+from config.kernel import kernel
 from schemas.columns import NO_BAND, RED, YELLOW
 from streams.effects import band_change
 from streams.layout import (
@@ -28,19 +29,19 @@ from streams.supply import add_contract_alert
 from streams.supply_layout import LIVE
 
 
-@njit(cache=True)
+@kernel
 def term_of(contract: Any) -> int:
     """Whole Shanghai days from start to end."""
     return int64(shanghai_day(contract.ends_ms) - shanghai_day(contract.starts_ms))
 
 
-@njit(cache=True)
+@kernel
 def elapsed_at(contract: Any, midnight_ms: int) -> int:
     """Of these, those that have passed."""
     return int64(max(shanghai_day(midnight_ms) - shanghai_day(contract.starts_ms), 0))
 
 
-@njit(cache=True)
+@kernel
 def agreed_at(contract: Any, midnight_ms: int) -> int:
     """Pieces agreed by a midnight: all of them at the last."""
     if midnight_ms >= contract.ends_ms:
@@ -49,7 +50,7 @@ def agreed_at(contract: Any, midnight_ms: int) -> int:
     return int64(contract.agreed * elapsed_at(contract, midnight_ms) // term) if term > 0 else 0
 
 
-@njit(cache=True)
+@kernel
 def purchase_band(contract: Any, midnight_ms: int) -> int:
     """The band at a midnight, with what is ordered now; none before 10 % of the term."""
     if midnight_ms < contract.ends_ms and elapsed_at(contract, midnight_ms) * 10 < max(term_of(contract), 1):
@@ -62,7 +63,7 @@ def purchase_band(contract: Any, midnight_ms: int) -> int:
     return NO_BAND
 
 
-@njit(cache=True)
+@kernel
 def midnight_of_share(contract: Any, tenths: int) -> int:
     """The first midnight at which what is ordered is below so many tenths of what is agreed; NEVER_MS for none."""
     # ordered × 10 < agreed by then × tenths, so at least this much must be agreed by then
@@ -74,7 +75,7 @@ def midnight_of_share(contract: Any, tenths: int) -> int:
     return int64((shanghai_day(contract.starts_ms) + elapsed) * DAY_MS - SHANGHAI_MS)
 
 
-@njit(cache=True)
+@kernel
 def set_purchase(contract: Any, now_ms: int) -> None:
     """Sets the next midnight that matters: the first at which the band is not the open alert's, or the last."""
     contract.purchase_ms = NEVER_MS
@@ -91,7 +92,7 @@ def set_purchase(contract: Any, now_ms: int) -> None:
     contract.purchase_ms = min(next_ms, last_ms)
 
 
-@njit(cache=True)
+@kernel
 def add_purchase_alert(s: State, at: int, change: int, band: int, agreed: int) -> None:
     """Writes down the next event of a contract's purchases."""
     contract = s.contracts[at]
@@ -118,7 +119,7 @@ def add_purchase_alert(s: State, at: int, change: int, band: int, agreed: int) -
     s.open_alerts[PURCHASE_SHORTFALL, band] += 1
 
 
-@njit(cache=True)
+@kernel
 def evaluate_purchase(s: State, at: int) -> bool:
     """Evaluates a contract's purchases if the step is of the timers of a midnight; tells whether its row changed."""
     contract = s.contracts[at]

@@ -2,8 +2,9 @@
 
 from typing import Final
 
-from numba import int64, njit
+from numba import int64
 
+from config.kernel import kernel
 from streams.layout import DAY_MS, HOUR_MS, LAST_MS
 
 SHANGHAI_MS: Final = 8 * HOUR_MS
@@ -12,7 +13,7 @@ _LIMB: Final = 20
 _DIRECT: Final = 1 << 42  # up to here, quantity × 10⁶ fits 63 bits
 
 
-@njit(cache=True)
+@kernel
 def is_below_share(filled: int, due: int, share_bp: int) -> bool:
     """Tells whether filled × 10,000 < share × due, for 0 ≤ filled ≤ due and a share up to 10⁶, whatever the product."""
     if due < _DIRECT:
@@ -28,7 +29,7 @@ def is_below_share(filled: int, due: int, share_bp: int) -> bool:
     return high * (1 << _LIMB) + low < 0
 
 
-@njit(cache=True)
+@kernel
 def share_bp(filled: int, due: int) -> int:
     """floor(filled × 10,000 / due); due > 0."""
     whole = filled // due
@@ -46,7 +47,7 @@ def share_bp(filled: int, due: int) -> int:
     return whole * 10_000 + least
 
 
-@njit(cache=True)
+@kernel
 def amount_e4(quantity: int, price_e4: int, pack_size: int) -> int:
     """Quantity × price / pack size, rounded half up, at most 2⁶³ − 1; the product may have 90 bits."""
     whole = price_e4 // pack_size
@@ -59,19 +60,19 @@ def amount_e4(quantity: int, price_e4: int, pack_size: int) -> int:
     return quantity * whole + small
 
 
-@njit(cache=True)
+@kernel
 def shanghai_day(time_ms: int) -> int:
     """Number of the Shanghai date, 1970-01-01 = 0."""
     return (time_ms + SHANGHAI_MS) // DAY_MS
 
 
-@njit(cache=True)
+@kernel
 def midnight_from(time_ms: int) -> int:
     """The first midnight of Asia/Shanghai at or after a moment."""
     return (time_ms + SHANGHAI_MS + DAY_MS - 1) // DAY_MS * DAY_MS - SHANGHAI_MS
 
 
-@njit(cache=True)
+@kernel
 def settlement_due(accepted_ms: int) -> int:
     """The midnight that ends the calendar month after the month of acceptance, in Asia/Shanghai (SPEC §7)."""
     # days since 0000-03-01, in 400-year eras (Hinnant, "chrono-compatible low-level date algorithms")

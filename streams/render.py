@@ -6,8 +6,9 @@ Every writer takes the output array and where to write, and returns where it sto
 
 from typing import Any, Final
 
-from numba import int64, njit
+from numba import int64
 
+from config.kernel import kernel
 from schemas.columns import NO_BAND
 from streams.json_bytes import (
     COLON,
@@ -104,7 +105,7 @@ FALSE: Final = literal("false")
 CHANGED_ID_PREFIX: Final = 13  # behind '{"event_id":"'
 
 
-@njit(cache=True)
+@kernel
 def put_position(out: Any, at: int, partition: int, offset: int, line: int) -> int:
     """Writes a log position."""
     at = put(out, at, K_PARTITION)
@@ -117,7 +118,7 @@ def put_position(out: Any, at: int, partition: int, offset: int, line: int) -> i
     return at + 1
 
 
-@njit(cache=True)
+@kernel
 def put_alert_id(s: State, alert: Any, out: Any, at: int, escaped: int) -> int:
     """Writes ``{kind}:{code}:{province}[:{id}]:{opening}`` (SPEC §8)."""
     code = s.codes[alert.code]
@@ -140,7 +141,7 @@ def put_alert_id(s: State, alert: Any, out: Any, at: int, escaped: int) -> int:
     return int(put_int(out, at, alert.opening))
 
 
-@njit(cache=True)
+@kernel
 def put_slot_id(source: Any, start: int, length: int, out: Any, at: int, escaped: int) -> int:
     """Writes the id of an order or contract in an alert_id."""
     if escaped == ESCAPED:
@@ -151,7 +152,7 @@ def put_slot_id(source: Any, start: int, length: int, out: Any, at: int, escaped
     return at + 1
 
 
-@njit(cache=True)
+@kernel
 def put_band(out: Any, at: int, band: int) -> int:
     """Writes a band as a JSON string, or null."""
     if band == NO_BAND:
@@ -162,7 +163,7 @@ def put_band(out: Any, at: int, band: int) -> int:
     return at + 1
 
 
-@njit(cache=True)
+@kernel
 def put_prices(s: State, alert: Any, out: Any, at: int) -> int:
     """Writes price, reference, target price, excess, high value and deadline, as far as the alert shows them."""
     if alert.shows & HAS_PRICE:
@@ -208,7 +209,7 @@ def put_prices(s: State, alert: Any, out: Any, at: int) -> int:
     return at
 
 
-@njit(cache=True)
+@kernel
 def put_counted(alert: Any, out: Any, at: int) -> int:
     """Writes the quantity of a shortfall, or the amount of a settlement."""
     if alert.shows & HAS_QUANTITY:
@@ -236,7 +237,7 @@ def put_counted(alert: Any, out: Any, at: int) -> int:
     return at + 1
 
 
-@njit(cache=True)
+@kernel
 def put_who(s: State, alert: Any, out: Any, at: int) -> int:
     """Writes source id, code, province, supplier and institution."""
     record = s.records[alert.record]
@@ -261,7 +262,7 @@ def put_who(s: State, alert: Any, out: Any, at: int) -> int:
     return at
 
 
-@njit(cache=True)
+@kernel
 def put_alert(s: State, alert: Any, partition: int, versions: Any, out: Any, at: int) -> int:
     """Writes one alert event."""
     at = put(out, at, K_EVENT_ID)
@@ -301,7 +302,7 @@ def put_alert(s: State, alert: Any, partition: int, versions: Any, out: Any, at:
     return at + 2
 
 
-@njit(cache=True)
+@kernel
 def put_change(s: State, change: Any, partition: int, out: Any, at: int) -> int:
     """Writes one price.lowest.changed event."""
     code = s.codes[change.code]
@@ -334,7 +335,7 @@ def put_change(s: State, change: Any, partition: int, out: Any, at: int) -> int:
     return at + 1
 
 
-@njit(cache=True)
+@kernel
 def alerts_room(s: State) -> int:
     """Bytes that the batch's alert rows can take at most."""
     room = 0
@@ -351,7 +352,7 @@ def alerts_room(s: State) -> int:
     return room
 
 
-@njit(cache=True)
+@kernel
 def fill_event(s: State, event: Any, row: int, record: int) -> None:
     """Sets what the events of both topics have in common."""
     code = s.codes[row]
@@ -361,7 +362,7 @@ def fill_event(s: State, event: Any, row: int, record: int) -> None:
         event.code[i] = code.code[i]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def render_alerts(s: State, partition: int, versions: Any, out: Any, table: Any) -> int:
     """Renders every alert row into ``out``; fills an EVENT_BYTES row each. Returns the bytes used."""
     at = 0
@@ -387,7 +388,7 @@ def render_alerts(s: State, partition: int, versions: Any, out: Any, table: Any)
     return at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def render_changes(s: State, partition: int, out: Any, table: Any) -> int:
     """Renders every price change into ``out``; fills an EVENT_BYTES row each. Returns the bytes used."""
     at = 0

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from config.kernel import kernel
 from schemas.batches import StateRows
 from schemas.octets import copy_octets
 from streams.partition_row import PARTITION_KEY
@@ -15,7 +15,7 @@ OF_CODE, OF_SUPPLY, OF_PARTITION = range(3)
 _OWN: Final = np.frombuffer(PARTITION_KEY, np.uint8)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def find_kinds(data: Any, spans: Any, kinds: Any) -> None:
     """Fills in the kind of each row by its key: a code's has no slash in it."""
     for i in range(spans.shape[0]):
@@ -31,7 +31,7 @@ def find_kinds(data: Any, spans: Any, kinds: Any) -> None:
             kinds[i] = OF_PARTITION
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def copy_rows(data: Any, spans: Any, out: Any, places: Any) -> None:
     """Copies rows to ``out``, one behind the other; ``places``: their spans there."""
     at = 0

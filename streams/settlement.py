@@ -2,8 +2,9 @@
 
 from typing import Any, Final
 
-from numba import int64, njit
+from numba import int64
 
+from config.kernel import kernel
 from schemas.columns import BLUE, NO_BAND, RED, YELLOW
 from streams.deliveries import accepted_of, accepted_pieces, paid_of, price_of_order
 from streams.effects import add_alert_in, add_evidence, band_change
@@ -28,7 +29,7 @@ REMINDER_MS: Final = 7 * DAY_MS
 LONG_ARREARS_MS: Final = 90 * DAY_MS
 
 
-@njit(cache=True)
+@kernel
 def unpaid_due(s: State, order: Any) -> int:
     """The earliest unpaid due date; NEVER_MS where nothing is owed."""
     if order.marks & KNOWN == 0 or order.tally < 0 or s.tallies[order.tally].unpaid < 0:
@@ -36,7 +37,7 @@ def unpaid_due(s: State, order: Any) -> int:
     return int64(settlement_due(accepted_of(s.deliveries[s.tallies[order.tally].unpaid])))
 
 
-@njit(cache=True)
+@kernel
 def arrears_alarm(s: State, order: Any, now_ms: int) -> int:
     """When an order's arrears get the next band by themselves; NEVER_MS for never."""
     due_ms = unpaid_due(s, order)
@@ -49,7 +50,7 @@ def arrears_alarm(s: State, order: Any, now_ms: int) -> int:
     return due_ms + LONG_ARREARS_MS if due_ms + LONG_ARREARS_MS > now_ms else NEVER_MS
 
 
-@njit(cache=True)
+@kernel
 def arrears_band(due_ms: int, clock_ms: int) -> int:
     """The band of the earliest unpaid due date."""
     if clock_ms < due_ms - REMINDER_MS:
@@ -59,7 +60,7 @@ def arrears_band(due_ms: int, clock_ms: int) -> int:
     return YELLOW if clock_ms < due_ms + LONG_ARREARS_MS else RED
 
 
-@njit(cache=True)
+@kernel
 def evaluate_arrears(s: State, at: int) -> bool:
     """Evaluates an order's arrears after a step; tells whether its row changed."""
     order = s.orders[at]
@@ -88,7 +89,7 @@ def evaluate_arrears(s: State, at: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@kernel
 def add_arrears_alert(s: State, at: int, change: int, previous: int, due_ms: int) -> None:
     """Writes down the event of an order's arrears."""
     order = s.orders[at]

@@ -6,8 +6,9 @@
 from typing import Any, Final
 
 import numpy as np
-from numba import int64, njit
+from numba import int64
 
+from config.kernel import kernel
 from schemas.columns import (
     ABSENT,
     ACTIVE,
@@ -97,7 +98,7 @@ HOLD_PREFIX: Final = np.frombuffer(b"price_hold:", np.uint8)
 COLON: Final = ord(":")
 
 
-@njit(cache=True)
+@kernel
 def earliest_timer(s: State, row: int) -> int:
     """When the next timer of a code's prices is due."""
     code = s.codes[row]
@@ -110,14 +111,14 @@ def earliest_timer(s: State, row: int) -> int:
     return due_ms
 
 
-@njit(cache=True)
+@kernel
 def begin_step(s: State, row: int) -> None:
     """What begins each step that may move prices: a look at the code as it was. No listing reports, unless named."""
     s.meta[0].reporting = NONE
     look(s, row, s.was[0])
 
 
-@njit(cache=True)
+@kernel
 def finish_step(s: State, row: int) -> None:
     """What ends each step that may move prices: corroboration, the lowest, the provinces, the next timer."""
     corroborate(s, row)
@@ -127,7 +128,7 @@ def finish_step(s: State, row: int) -> None:
     touch_code(s, row)
 
 
-@njit(cache=True)
+@kernel
 def fire_timers(s: State, until_ms: int) -> bool:
     """Fires all timers due by then, in order of due time, each with the clock at its own; False if a pool is short.
 
@@ -154,7 +155,7 @@ def fire_timers(s: State, until_ms: int) -> bool:
         meta.firing = NONE
 
 
-@njit(cache=True)
+@kernel
 def fire_step(s: State, row: int) -> bool:
     """The step of a code's timers; False if it stopped for room."""
     if s.meta[0].evaluated == 0 and not gather_due(s, row):
@@ -170,7 +171,7 @@ def fire_step(s: State, row: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@kernel
 def evaluate_policy(s: State, rows: Any, start: int, record: int) -> int:
     """The step of a policy record for the codes ``rows[start:]``; returns where it stopped for want of room."""
     meta = s.meta[0]
@@ -198,7 +199,7 @@ def evaluate_policy(s: State, rows: Any, start: int, record: int) -> int:
     return int(rows.size)
 
 
-@njit(cache=True)
+@kernel
 def reset_alarms(s: State, row: int) -> None:
     """Sets the timers of a code's contracts by the thresholds of a new policy."""
     at = s.codes[row].contracts
@@ -207,14 +208,14 @@ def reset_alarms(s: State, row: int) -> None:
         at = s.contracts[at].next
 
 
-@njit(cache=True)
+@kernel
 def is_applied(s: State, row: int, record: Any) -> bool:
     """The row, read from the state topic, has this record already."""
     code = s.codes[row]
     return is_behind(record.offset, record.line, code.applied_offset, code.applied_line)
 
 
-@njit(cache=True)
+@kernel
 def is_refresh(listing: Any, quote: Any) -> bool:
     """The quote repeats the one in force, of a listing that never had more than quotes in force: no price can move."""
     return (
@@ -229,7 +230,7 @@ def is_refresh(listing: Any, quote: Any) -> bool:
     )
 
 
-@njit(cache=True)
+@kernel
 def apply_quote(s: State, row: int) -> int:
     """Applies a quote."""
     placed = s.records[s.meta[0].trigger]
@@ -264,7 +265,7 @@ def apply_quote(s: State, row: int) -> int:
     return APPLIED
 
 
-@njit(cache=True)
+@kernel
 def apply_ceiling(s: State, row: int) -> int:
     """Applies a ceiling."""
     placed = s.records[s.meta[0].trigger]
@@ -284,7 +285,7 @@ def apply_ceiling(s: State, row: int) -> int:
     return APPLIED
 
 
-@njit(cache=True)
+@kernel
 def apply_item(s: State, row: int) -> int:
     """Applies an item: it replaces the last one whole."""
     placed = s.records[s.meta[0].trigger]
@@ -315,7 +316,7 @@ def apply_item(s: State, row: int) -> int:
     return APPLIED
 
 
-@njit(cache=True)
+@kernel
 def names_hold(s: State, row: int, record: Any, opening: int) -> bool:
     """The decision's alert_id is ``price_hold:{code}:{province}:{opening}``."""
     code = s.codes[row]
@@ -348,7 +349,7 @@ def names_hold(s: State, row: int, record: Any, opening: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@kernel
 def apply_decision(s: State, row: int) -> int:
     """Applies a decision: it ends the hold that it names, if that is open."""
     placed = s.records[s.meta[0].trigger]
@@ -370,7 +371,7 @@ def apply_decision(s: State, row: int) -> int:
     return APPLIED
 
 
-@njit(cache=True)
+@kernel
 def apply_one(s: State, row: int) -> int:
     """Applies the valid record of a code that triggers the step."""
     placed = s.records[s.meta[0].trigger]
@@ -399,7 +400,7 @@ def apply_one(s: State, row: int) -> int:
     return APPLIED
 
 
-@njit(cache=True)
+@kernel
 def is_disabled(s: State, row: int, record: Any) -> bool:
     """The record is of a type that a disabled or moved code takes no more (SPEC §3 ``item``)."""
     if s.codes[row].marks & MASKED == 0 or record.type not in (QUOTE, CEILING, CONTRACT):
@@ -407,7 +408,7 @@ def is_disabled(s: State, row: int, record: Any) -> bool:
     return not is_applied(s, row, record)
 
 
-@njit(cache=True)
+@kernel
 def reject_disabled(s: State, row: int, record: Any) -> None:
     """Makes a record of a disabled or moved code a dead letter that names the new code."""
     record.reason = DISABLED_CODE
@@ -419,13 +420,13 @@ def reject_disabled(s: State, row: int, record: Any) -> None:
             record.moved_to[i] = moved.code[i]
 
 
-@njit(cache=True)
+@kernel
 def moves_supply(record_type: int) -> bool:
     """The record is of a type that may need room in the pools of supply."""
     return record_type == ITEM or CONTRACT <= record_type <= PAYMENT
 
 
-@njit(cache=True)
+@kernel
 def look_ahead(s: State, record: int) -> None:
     """Has the processor fetch what records soon to come will touch, each a stage nearer than the last time.
 
@@ -448,7 +449,7 @@ def look_ahead(s: State, record: int) -> None:
             prefetch(s.listings, at * LISTING_BYTES + LINE_BYTES)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def apply_records(s: State, start: int) -> tuple[int, int]:
     """Applies the records from ``start`` on; returns why it stopped (DONE, SHORT, STOPPED) and at which record."""
     meta = s.meta[0]

@@ -7,8 +7,9 @@ contract whose ``delivery_hours`` change counts all of its orders anew. The olde
 
 from typing import Any
 
-from numba import int64, njit
+from numba import int64
 
+from config.kernel import kernel
 from schemas.columns import ABSENT, BLUE, NO_BAND, RED, YELLOW
 from streams.deliveries import accepted_pieces, tally_on_time
 from streams.effects import add_alert, add_evidence, band_change
@@ -31,19 +32,19 @@ from streams.supply_layout import COUNTED, FALLEN, IN_WINDOW
 from streams.supply_pools import detail_for, joined
 
 
-@njit(cache=True)
+@kernel
 def first_at(order: Any) -> int:
     """``at`` of the order's first accepted record."""
     return joined(order.first_lo, order.first_hi)
 
 
-@njit(cache=True)
+@kernel
 def due_after(first_ms: int, contract: Any) -> int:
     """When an order placed then falls due under the contract."""
     return int64(min(first_ms + int64(contract.delivery_hours) * HOUR_MS, LAST_MS))
 
 
-@njit(cache=True)
+@kernel
 def withdraw(s: State, at: int) -> None:
     """Takes an order's share out of its contract's sums; its overdue pieces stay in the heap until counted again."""
     order = s.orders[at]
@@ -61,7 +62,7 @@ def withdraw(s: State, at: int) -> None:
     order.marks &= ~COUNTED & 0xFF
 
 
-@njit(cache=True)
+@kernel
 def count(s: State, at: int, clock_ms: int) -> None:
     """Adds an order's share to its contract's sums, as it is at a time."""
     order = s.orders[at]
@@ -91,7 +92,7 @@ def count(s: State, at: int, clock_ms: int) -> None:
         forget_late(s, order)
 
 
-@njit(cache=True)
+@kernel
 def forget_late(s: State, order: Any) -> None:
     """Takes an order out of its contract's heap of overdue ones, if it is there."""
     if order.detail >= 0 and s.details[order.detail].late >= 0:
@@ -100,7 +101,7 @@ def forget_late(s: State, order: Any) -> None:
         s.details[order.detail].late = NONE
 
 
-@njit(cache=True)
+@kernel
 def join(s: State, at: int, under: int) -> None:
     """Puts an order into a contract's list; it is not counted yet."""
     order = s.orders[at]
@@ -116,7 +117,7 @@ def join(s: State, at: int, under: int) -> None:
         tally_on_time(s, order, due_after(first_at(order), contract))
 
 
-@njit(cache=True)
+@kernel
 def leave(s: State, at: int) -> None:
     """Takes an order, withdrawn before, out of its contract's list."""
     order = s.orders[at]
@@ -134,7 +135,7 @@ def leave(s: State, at: int) -> None:
     order.contract = NONE
 
 
-@njit(cache=True)
+@kernel
 def count_all(s: State, under: int, clock_ms: int) -> None:
     """Counts all orders of a contract anew: its ``delivery_hours`` changed, or its record came at last."""
     contract = s.contracts[under]
@@ -151,7 +152,7 @@ def count_all(s: State, under: int, clock_ms: int) -> None:
         at = int64(order.next)
 
 
-@njit(cache=True)
+@kernel
 def oldest_due(s: State, contract: Any) -> int:
     """When the oldest overdue order fell due; NEVER_MS if nothing is overdue."""
     if contract.late < 0:
@@ -159,7 +160,7 @@ def oldest_due(s: State, contract: Any) -> int:
     return due_after(s.nodes[contract.late].key, contract)
 
 
-@njit(cache=True)
+@kernel
 def late_alarm(s: State, contract: Any, now_ms: int) -> int:
     """The next mark that the oldest overdue order reaches; NEVER_MS for none."""
     oldest_ms = oldest_due(s, contract)
@@ -172,7 +173,7 @@ def late_alarm(s: State, contract: Any, now_ms: int) -> int:
     return alarm_ms
 
 
-@njit(cache=True)
+@kernel
 def supply_band(s: State, contract: Any) -> int:
     """The band of a contract's sums now."""
     rules = s.rules[0]
@@ -185,7 +186,7 @@ def supply_band(s: State, contract: Any) -> int:
     return BLUE if contract.overdue > 0 else NO_BAND
 
 
-@njit(cache=True)
+@kernel
 def add_contract_alert(s: State, at: int, kind: int) -> Any:
     """Starts an alert row of a contract; the caller sets change, bands, revision and quantities."""
     contract = s.contracts[at]
@@ -200,7 +201,7 @@ def add_contract_alert(s: State, at: int, kind: int) -> Any:
     return alert
 
 
-@njit(cache=True)
+@kernel
 def evaluate_supply(s: State, at: int) -> bool:
     """Evaluates a contract's shortfall after a step; tells whether its row changed."""
     contract = s.contracts[at]

@@ -5,8 +5,9 @@ As in ``pools``, nothing here checks for room: ``short_supply`` did, for one ste
 
 from typing import Any, Final
 
-from numba import int64, njit
+from numba import int64
 
+from config.kernel import kernel
 from schemas.columns import ABSENT, NO_BAND
 from streams.layout import NEVER_MS, NONE
 from streams.pools import ENOUGH, SHORT_TIMERS, bucket, enter
@@ -27,7 +28,7 @@ NODES_PER_ORDER: Final = 3
 SUPPLIER_BYTES: Final = 12
 
 
-@njit(cache=True)
+@kernel
 def short_supply(s: State, orders: int) -> int:
     """Returns ENOUGH, or which pool has no room for one more step that moves ``orders`` orders besides its own."""
     meta = s.meta[0]
@@ -58,13 +59,13 @@ def short_supply(s: State, orders: int) -> int:
     return ENOUGH
 
 
-@njit(cache=True)
+@kernel
 def joined(low: int, high: int) -> int:
     """A number of 48 bits that a row keeps in two fields."""
     return int64(low) | (int64(high) << 32)
 
 
-@njit(cache=True)
+@kernel
 def id_hash(data: Any, start: int, length: int, seed: int) -> int:
     """FNV-1a over an id, 32 bits, begun from what else the row is found by."""
     hashed = (2_166_136_261 ^ int64(seed)) & 0xFFFFFFFF
@@ -73,13 +74,13 @@ def id_hash(data: Any, start: int, length: int, seed: int) -> int:
     return int64(hashed)
 
 
-@njit(cache=True)
+@kernel
 def place_seed(row: int, province: int) -> int:
     """Begins the hash of what lies in a code and province."""
     return int64(row) * 40_503 + int64(province)
 
 
-@njit(cache=True)
+@kernel
 def same_id(s: State, there: Any, start: int, length: int) -> bool:
     """The row's id in the arena is ``data[start:start + length]``."""
     same = there.id_length == length
@@ -88,7 +89,7 @@ def same_id(s: State, there: Any, start: int, length: int) -> bool:
     return bool(same)
 
 
-@njit(cache=True)
+@kernel
 def keep_id(s: State, made: Any, start: int, length: int) -> None:
     """Copies an id from the data to the arena."""
     meta = s.meta[0]
@@ -99,7 +100,7 @@ def keep_id(s: State, made: Any, start: int, length: int) -> None:
     meta.arena += length
 
 
-@njit(cache=True)
+@kernel
 def find_order(s: State, row: int, province: int, start: int, length: int, hash32: int) -> int:
     """Row of the order of that code, province and id ``data[start:start + length]``, or NONE."""
     mask = s.order_index.size - 1
@@ -115,7 +116,7 @@ def find_order(s: State, row: int, province: int, start: int, length: int, hash3
         at = (at + 1) & mask
 
 
-@njit(cache=True)
+@kernel
 def order_for(s: State, row: int, province: int, start: int, length: int) -> int:
     """Row of an order, made if nothing is known of it."""
     hash32 = id_hash(s.data, start, length, place_seed(row, province))
@@ -157,7 +158,7 @@ def order_for(s: State, row: int, province: int, start: int, length: int) -> int
     return made
 
 
-@njit(cache=True)
+@kernel
 def tally_for(s: State, order: Any) -> int:
     """The tally of an order's deliveries, made if it has none."""
     if order.tally >= 0:
@@ -175,7 +176,7 @@ def tally_for(s: State, order: Any) -> int:
     return made
 
 
-@njit(cache=True)
+@kernel
 def detail_for(s: State, order: Any) -> int:
     """What few orders have, made if this one has none."""
     if order.detail >= 0:
@@ -199,7 +200,7 @@ def detail_for(s: State, order: Any) -> int:
     return made
 
 
-@njit(cache=True)
+@kernel
 def delivery_for(s: State, order: int, start: int, length: int) -> int:
     """Row of an order's delivery, made with ``order`` as it is if nothing is known of it: its quantity is 0."""
     hash32 = id_hash(s.data, start, length, int64(order) * 2_654_435)
@@ -232,7 +233,7 @@ def delivery_for(s: State, order: int, start: int, length: int) -> int:
     return made
 
 
-@njit(cache=True)
+@kernel
 def clear_contract(contract: Any) -> None:
     """Makes the row of a contract of which nothing is known but who names it."""
     contract.at_ms = ABSENT
@@ -268,7 +269,7 @@ def clear_contract(contract: Any) -> None:
     contract.saved = 0
 
 
-@njit(cache=True)
+@kernel
 def find_contract(s: State, row: int, province: int, start: int, length: int, hash32: int) -> int:
     """Row of the contract of that code, province and id ``data[start:start + length]``, or NONE."""
     mask = s.contract_index.size - 1
@@ -284,7 +285,7 @@ def find_contract(s: State, row: int, province: int, start: int, length: int, ha
         at = (at + 1) & mask
 
 
-@njit(cache=True)
+@kernel
 def contract_for(s: State, row: int, province: int, start: int, length: int) -> int:
     """Row of a contract, made if nothing is known of it; of length 0 it is the place of code and province."""
     hash32 = id_hash(s.data, start, length, place_seed(row, province))
@@ -305,7 +306,7 @@ def contract_for(s: State, row: int, province: int, start: int, length: int) -> 
     return made
 
 
-@njit(cache=True)
+@kernel
 def gap_for(s: State, place: Any) -> int:
     """The gap of a place, made if it has none."""
     if place.gap >= 0:
@@ -324,7 +325,7 @@ def gap_for(s: State, place: Any) -> int:
     return made
 
 
-@njit(cache=True)
+@kernel
 def kept_text(s: State, length: int) -> int:
     """Index in texts of what lies, not taken yet, at the end of the arena; it is taken if it is new."""
     meta = s.meta[0]
@@ -354,7 +355,7 @@ def kept_text(s: State, length: int) -> int:
     return made
 
 
-@njit(cache=True)
+@kernel
 def text_of(s: State, start: int, length: int) -> int:
     """Index in texts of ``data[start:start + length]``; NONE if it is empty."""
     if length <= 0:
@@ -364,7 +365,7 @@ def text_of(s: State, start: int, length: int) -> int:
     return kept_text(s, length)
 
 
-@njit(cache=True)
+@kernel
 def supplier_text(s: State, high: int, low: int) -> int:
     """Index in texts of a packed supplier, its 12 bytes."""
     arena = s.meta[0].arena

@@ -18,8 +18,9 @@ half done, even where Kafka has dropped older versions.
 
 from typing import Any, Final
 
-from numba import int64, njit
+from numba import int64
 
+from config.kernel import kernel
 from schemas.codes import murmur2_of
 from schemas.columns import ABSENT
 from streams.alarms import queue_order
@@ -61,7 +62,7 @@ CONTRACT_ROOM: Final = 27 + KEY_EXTRA + HEAD_BYTES + 2 + CONTRACT_BYTES + GAP_BY
 FIRST_SLOT: Final = 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def supply_room(s: State, contracts: Any, deliveries: Any, orders: Any) -> int:
     """Bytes that the keys and values of some rows take at most."""
     room = 0
@@ -83,7 +84,7 @@ def supply_room(s: State, contracts: Any, deliveries: Any, orders: Any) -> int:
     return room
 
 
-@njit(cache=True)
+@kernel
 def put_number(out: Any, at: int, number: int, width: int) -> int:
     """Writes an integer, little-endian."""
     for i in range(width):
@@ -91,7 +92,7 @@ def put_number(out: Any, at: int, number: int, width: int) -> int:
     return at + width
 
 
-@njit(cache=True)
+@kernel
 def number_at(source: Any, at: int, width: int) -> int:
     """Reads an integer that ``put_number`` wrote; of 8 bytes it may be negative."""
     number = int64(0)
@@ -100,7 +101,7 @@ def number_at(source: Any, at: int, width: int) -> int:
     return number
 
 
-@njit(cache=True)
+@kernel
 def put_arena(s: State, start: int, length: int, out: Any, at: int) -> int:
     """Writes bytes of the arena."""
     for i in range(length):
@@ -108,7 +109,7 @@ def put_arena(s: State, start: int, length: int, out: Any, at: int) -> int:
     return at + int64(length)
 
 
-@njit(cache=True)
+@kernel
 def put_text(s: State, text: int, out: Any, at: int) -> int:
     """Writes a text with its length."""
     if text < 0:
@@ -117,7 +118,7 @@ def put_text(s: State, text: int, out: Any, at: int) -> int:
     return put_arena(s, s.texts[text].start, length, out, put_number(out, at, length, 2))
 
 
-@njit(cache=True)
+@kernel
 def put_key_head(s: State, row: int, kind: int, slot: int, province: int, out: Any, at: int) -> int:
     """Writes a key up to the ids."""
     code = s.codes[row]
@@ -133,7 +134,7 @@ def put_key_head(s: State, row: int, kind: int, slot: int, province: int, out: A
     return at + KEY_EXTRA
 
 
-@njit(cache=True)
+@kernel
 def put_head(s: State, row: int, province: int, keep: bool, out: Any, at: int) -> int:
     """Writes what each value begins with."""
     out[at] = ROW_VERSION
@@ -142,7 +143,7 @@ def put_head(s: State, row: int, province: int, keep: bool, out: Any, at: int) -
     return at + 1
 
 
-@njit(cache=True)
+@kernel
 def next_slot(row: Any, keep: bool) -> int:
     """The slot that a row goes to; ``keep``: it is saved there now, and clean."""
     if not keep:
@@ -153,13 +154,13 @@ def next_slot(row: Any, keep: bool) -> int:
     return slot
 
 
-@njit(cache=True)
+@kernel
 def tells_something(detail: Any) -> bool:
     """Tells whether a detail has anything that does not follow from other rows."""
     return bool(detail.marks & PAID or detail.opening > 0 or detail.bargains > 0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write_contracts(
     s: State, scratch: State, scratch_raw: Raw, rows: Any, keep: bool, out: Any, at: int, spans: Any
 ) -> int:
@@ -209,7 +210,7 @@ def write_contracts(
     return at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write_deliveries(
     s: State, scratch: State, scratch_raw: Raw, rows: Any, keep: bool, out: Any, at: int, spans: Any
 ) -> int:
@@ -239,7 +240,7 @@ def write_deliveries(
     return at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write_orders(
     s: State, scratch: State, scratch_raw: Raw, rows: Any, keep: bool, out: Any, at: int, spans: Any
 ) -> int:
@@ -290,7 +291,7 @@ def write_orders(
     return at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def worth_saving(s: State, contracts: Any, orders: Any) -> tuple[int, int]:
     """Fills in which contracts and orders have anything that does not follow from other rows; returns how many."""
     some_contracts = 0
@@ -311,7 +312,7 @@ def worth_saving(s: State, contracts: Any, orders: Any) -> tuple[int, int]:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@kernel
 def read_contract(
     s: State, raw: Raw, scratch: State, scratch_raw: Raw, row: int, id_start: int, end: int, stamp: int, slot: int
 ) -> None:
@@ -342,7 +343,7 @@ def read_contract(
         copy_in(raw.gaps, gap, 1, GAP_BYTES, s.data, at)
 
 
-@njit(cache=True)
+@kernel
 def read_delivery(s: State, scratch: State, scratch_raw: Raw, row: int, id_start: int, end: int, slot: int) -> None:
     """Takes a delivery's value, unless a later one is there: the last writer wins."""
     province = s.data[end + HEAD_BYTES - 1]
@@ -370,7 +371,7 @@ def read_delivery(s: State, scratch: State, scratch_raw: Raw, row: int, id_start
         list_delivery(s, order, made)
 
 
-@njit(cache=True)
+@kernel
 def read_order(
     s: State, raw: Raw, scratch: State, scratch_raw: Raw, row: int, id_start: int, end: int, stamp: int, slot: int
 ) -> None:
@@ -410,7 +411,7 @@ def read_order(
         join(s, made, contract_for(s, row, order.province, contract_start, contract_length))
 
 
-@njit(cache=True)
+@kernel
 def read_supply(
     s: State, raw: Raw, scratch: State, scratch_raw: Raw, start: int, slash: int, end: int, limit: int, only_lost: bool
 ) -> bool:
@@ -438,7 +439,7 @@ def read_supply(
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def read_rows(
     s: State, raw: Raw, scratch: State, scratch_raw: Raw, spans: Any, first: int, limit: int, only_lost: bool, left: Any
 ) -> int:

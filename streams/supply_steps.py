@@ -7,8 +7,9 @@ room and go on: all of a nationwide contract's orders may fall due in one step.
 
 from typing import Any
 
-from numba import int64, njit
+from numba import int64
 
+from config.kernel import kernel
 from schemas.columns import ABSENT, CONTRACT, ITEM, NO_BAND
 from streams.alarms import set_contract_alarm, set_gap_alarm, set_order_alarm, take_entry
 from streams.channels import evaluate_gap, track, unwatch, watch
@@ -41,14 +42,14 @@ from streams.timers import OF_CONTRACT, OF_GAP, OF_ORDER
 # --- what changed -----------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@kernel
 def note(s: State, kind: int, at: int) -> None:
     """Notes a row to be evaluated."""
     s.touched[s.meta[0].touched] = (int64(kind) << 32) | int64(at)
     s.meta[0].touched += 1
 
 
-@njit(cache=True)
+@kernel
 def touch_contract(s: State, at: int) -> None:
     """Notes a contract, once."""
     contract = s.contracts[at]
@@ -57,7 +58,7 @@ def touch_contract(s: State, at: int) -> None:
         note(s, OF_CONTRACT, at)
 
 
-@njit(cache=True)
+@kernel
 def touch_gap(s: State, at: int) -> None:
     """Notes a place, once; NONE is none."""
     if at >= 0 and s.contracts[at].marks & GAP_TOUCHED == 0:
@@ -65,7 +66,7 @@ def touch_gap(s: State, at: int) -> None:
         note(s, OF_GAP, at)
 
 
-@njit(cache=True)
+@kernel
 def touch_arrears(s: State, at: int) -> None:
     """Notes an order, once."""
     order = s.orders[at]
@@ -74,7 +75,7 @@ def touch_arrears(s: State, at: int) -> None:
         note(s, OF_ORDER, at)
 
 
-@njit(cache=True)
+@kernel
 def save_order(s: State, at: int) -> None:
     """Says that an order's row must be written at the next checkpoint."""
     if s.orders[at].dirty == 0:
@@ -83,7 +84,7 @@ def save_order(s: State, at: int) -> None:
         s.meta[0].dirty_orders += 1
 
 
-@njit(cache=True)
+@kernel
 def save_delivery(s: State, at: int) -> None:
     """The same of a delivery's row."""
     if s.deliveries[at].dirty == 0:
@@ -92,7 +93,7 @@ def save_delivery(s: State, at: int) -> None:
         s.meta[0].dirty_deliveries += 1
 
 
-@njit(cache=True)
+@kernel
 def save_contract(s: State, at: int) -> None:
     """The same of a contract's or place's row."""
     if s.contracts[at].dirty == 0:
@@ -104,7 +105,7 @@ def save_contract(s: State, at: int) -> None:
 # --- records ----------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@kernel
 def moved_orders(s: State, row: int, record: Any) -> int:
     """How many orders a record may move besides its own: those of its contract, or of a code that it begins to track."""
     if row < 0:
@@ -118,7 +119,7 @@ def moved_orders(s: State, row: int, record: Any) -> int:
     return 0
 
 
-@njit(cache=True)
+@kernel
 def orders_of(s: State, row: int) -> int:
     """How many orders a code has, and contracts."""
     found = 0
@@ -129,7 +130,7 @@ def orders_of(s: State, row: int) -> int:
     return found
 
 
-@njit(cache=True)
+@kernel
 def fill_order(s: State, order: Any, placed: Any) -> None:
     """Sets what an accepted record says of an order, but for its contract."""
     order.at_lo = placed.at_ms & 0xFFFFFFFF
@@ -152,7 +153,7 @@ def fill_order(s: State, order: Any, placed: Any) -> None:
     order.supplier = supplier_text(s, placed.supplier_hi, placed.supplier_lo)
 
 
-@njit(cache=True)
+@kernel
 def accept_order(s: State, row: int) -> int:
     """Applies an order to its contract, channel and debts; returns its row, NONE if the record is stale."""
     placed = s.records[s.meta[0].trigger]
@@ -189,7 +190,7 @@ def accept_order(s: State, row: int) -> int:
     return at
 
 
-@njit(cache=True)
+@kernel
 def due_of_order(s: State, order: Any) -> int:
     """When an order falls due; NONE while that is unknown."""
     if order.contract < 0 or s.contracts[order.contract].at_ms == ABSENT:
@@ -197,7 +198,7 @@ def due_of_order(s: State, order: Any) -> int:
     return due_after(first_at(order), s.contracts[order.contract])
 
 
-@njit(cache=True)
+@kernel
 def apply_delivery(s: State, row: int) -> int:
     """Applies a delivery."""
     placed = s.records[s.meta[0].trigger]
@@ -234,7 +235,7 @@ def apply_delivery(s: State, row: int) -> int:
     return APPLIED
 
 
-@njit(cache=True)
+@kernel
 def apply_payment(s: State, row: int) -> int:
     """Applies a payment."""
     placed = s.records[s.meta[0].trigger]
@@ -259,7 +260,7 @@ def apply_payment(s: State, row: int) -> int:
     return APPLIED
 
 
-@njit(cache=True)
+@kernel
 def apply_contract(s: State, row: int) -> int:
     """Applies a contract: orders that named it before count from now on."""
     placed = s.records[s.meta[0].trigger]
@@ -296,7 +297,7 @@ def apply_contract(s: State, row: int) -> int:
     return APPLIED
 
 
-@njit(cache=True)
+@kernel
 def follow_item(s: State, row: int, was_special: bool) -> None:
     """Notes the places of a code that became or ceased to be a special drug."""
     is_special = s.codes[row].marks & SPECIAL_DRUG != 0
@@ -311,7 +312,7 @@ def follow_item(s: State, row: int, was_special: bool) -> None:
         at = int64(s.contracts[at].next)
 
 
-@njit(cache=True)
+@kernel
 def touch_contracts(s: State, row: int) -> None:
     """Notes all contracts of a code: a policy record evaluates them."""
     at = int64(s.codes[row].contracts)
@@ -323,7 +324,7 @@ def touch_contracts(s: State, row: int) -> None:
 # --- timers -----------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@kernel
 def gather_due(s: State, row: int) -> bool:
     """Takes all entries of a code due now off the heap, and notes whose they were; False if a pool is short."""
     meta = s.meta[0]
@@ -345,7 +346,7 @@ def gather_due(s: State, row: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@kernel
 def fire_order(s: State, at: int) -> None:
     """An order falls due, leaves the window, or its arrears reach a mark."""
     order = s.orders[at]
@@ -362,7 +363,7 @@ def fire_order(s: State, at: int) -> None:
 # --- evaluation -------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@kernel
 def place_and_id(s: State, touched: int) -> tuple[int, int, int]:
     """Province of a noted row, and where its id lies in the arena."""
     at = touched & 0xFFFFFFFF
@@ -373,7 +374,7 @@ def place_and_id(s: State, touched: int) -> tuple[int, int, int]:
     return int64(contract.province), int64(contract.id_start), int64(contract.id_length)
 
 
-@njit(cache=True)
+@kernel
 def goes_first(s: State, one: int, other: int) -> bool:
     """Whether one noted row is evaluated before another: by kind, province and id, in bytes (SPEC §8)."""
     if one >> 32 != other >> 32:
@@ -390,7 +391,7 @@ def goes_first(s: State, one: int, other: int) -> bool:
     return length < other_length
 
 
-@njit(cache=True)
+@kernel
 def sink_down(s: State, at: int, size: int) -> None:
     """Restores the heap order below a place of ``touched``, the last at the top."""
     moved = s.touched[at]
@@ -407,7 +408,7 @@ def sink_down(s: State, at: int, size: int) -> None:
     s.touched[at] = moved
 
 
-@njit(cache=True)
+@kernel
 def sort_touched(s: State) -> None:
     """Sorts the noted rows, by insertion where they are few, else as a heap."""
     size = s.meta[0].touched
@@ -429,7 +430,7 @@ def sort_touched(s: State) -> None:
         sink_down(s, 0, end)
 
 
-@njit(cache=True)
+@kernel
 def evaluate_one(s: State, touched: int, purchases: bool) -> None:
     """Evaluates a noted row, and sets its timer."""
     at = touched & 0xFFFFFFFF
@@ -453,7 +454,7 @@ def evaluate_one(s: State, touched: int, purchases: bool) -> None:
             save_order(s, at)
 
 
-@njit(cache=True)
+@kernel
 def evaluate_touched(s: State) -> bool:
     """Evaluates what the step noted, in the order of its events; False if it stopped for room."""
     meta = s.meta[0]

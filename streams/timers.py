@@ -8,8 +8,9 @@ is due. When an owner's timer is due follows from its row: see ``alarms``.
 
 from typing import Final
 
-from numba import int64, njit
+from numba import int64
 
+from config.kernel import kernel
 from streams.layout import NONE
 from streams.state import State
 
@@ -19,13 +20,13 @@ OF_ORDER: Final = 2
 """Kinds of refs, in the order in which a step's events come."""
 
 
-@njit(cache=True)
+@kernel
 def ref_of(row: int, kind: int) -> int:
     """The ref of a row."""
     return int64(row) * 4 + kind
 
 
-@njit(cache=True)
+@kernel
 def comes_before(s: State, one_ms: int, one: int, other_ms: int, other: int) -> bool:
     """Whether a timer fires before another: by due time, then by code, wherever the rows lie after a restart."""
     if one_ms != other_ms:
@@ -40,7 +41,7 @@ def comes_before(s: State, one_ms: int, one: int, other_ms: int, other: int) -> 
     return False
 
 
-@njit(cache=True)
+@kernel
 def push_timer(s: State, due_ms: int, row: int, ref: int) -> None:
     """Adds an entry."""
     at = s.meta[0].timers
@@ -57,7 +58,7 @@ def push_timer(s: State, due_ms: int, row: int, ref: int) -> None:
     s.timers[at].ref = ref
 
 
-@njit(cache=True)
+@kernel
 def pop_timer(s: State) -> None:
     """Removes the earliest entry."""
     s.meta[0].timers -= 1
@@ -85,7 +86,7 @@ def pop_timer(s: State) -> None:
     s.timers[at].ref = ref
 
 
-@njit(cache=True)
+@kernel
 def schedule(s: State, row: int, due_ms: int) -> None:
     """Sets when the earliest timer of the code's prices is due."""
     code = s.codes[row]

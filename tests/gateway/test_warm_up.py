@@ -1,5 +1,7 @@
 """After the warm-up no request compiles anything: it would hold up all others for seconds."""
 
+from typing import Any
+
 import numba
 import pytest
 
@@ -13,7 +15,7 @@ from streams.kernels import reference_price, sort_provinces
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
 def test_nothing_is_left_to_compile() -> None:
     warm_up.compile_kernels()
-    kernels = sort_provinces, reference_price
+    kernels: tuple[Any, ...] = (sort_provinces, reference_price)
     before = [kernel.signatures for kernel in kernels]
     assert all(before)
     policy = load_policy(b"{}")
