@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final
 
 import faust
@@ -99,12 +99,22 @@ def make_app(
     source = app.topic(*topics, schema=ChunkSchema(), internal=False)
 
     async def chunks(stream: Any) -> None:
-        async for event in stream.noack().events():
-            await handle(event.value, event.message.generation_id, event.ack)
+        await hand_on(stream.noack().events(), handle)
 
     app.agent(source, name="chunks", concurrency=1)(chunks)
     app.find_positions = find_positions
     return app
+
+
+async def hand_on(events: AsyncIterator[Any], handle: Handle) -> None:
+    """Gives the chunk of every event to ``handle``, and keeps it no longer than that takes.
+
+    An event waits for its ack until the next checkpoint, seconds later in a catch-up, and needs the offset alone for it.
+    """
+    async for event in events:
+        chunk, event.value, event.message.value = event.value, None, None
+        await handle(chunk, event.message.generation_id, event.ack)
+        del chunk
 
 
 async def run_app(app: App, *, stop: asyncio.Event, before_stop: Callable[[], Awaitable[None]]) -> None:

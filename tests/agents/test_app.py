@@ -1,11 +1,15 @@
-"""What is cancelled ends, though a library swallows the first cancellation; what stops is not waited for for ever."""
+"""What is cancelled ends, though a library swallows the first cancellation; what is handled is not kept until its ack."""
 
 import asyncio
+import weakref
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from agents import app
-from agents.app import Tasks, cancel
+from agents.app import Tasks, cancel, hand_on
 
 
 async def swallows(times: int, begun: asyncio.Event) -> None:
@@ -66,3 +70,36 @@ def test_the_first_fault_of_any_task_is_there_to_be_raised() -> None:
 
     with pytest.raises(ConnectionResetError):
         asyncio.run(scene())
+
+
+class _Chunk:
+    """What can be watched for its end."""
+
+
+def test_a_chunk_is_gone_before_its_event_is_acked() -> None:
+    seen: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+    acks: list[Any] = []
+    waiting: list[Any] = []
+
+    async def events() -> AsyncIterator[Any]:
+        for number in range(3):
+            chunk = _Chunk()
+            event = SimpleNamespace(value=chunk, message=SimpleNamespace(value=chunk, generation_id=number))
+            event.ack = lambda event=event: waiting.remove(event)
+            del chunk
+            waiting.append(event)
+            yield event
+
+    async def handle(chunk: Any, generation: int, ack: Any) -> None:
+        assert generation == len(seen)
+        seen.append(weakref.ref(chunk))
+        acks.append(ack)
+        alive.append(sum(one() is not None for one in seen))
+
+    asyncio.run(hand_on(events(), handle))
+    assert alive == [1, 1, 1]
+    assert len(waiting) == 3
+    for ack in acks:
+        ack()
+    assert not waiting
