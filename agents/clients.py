@@ -20,14 +20,15 @@ _A_DAY_MS: Final = 86_400_000
 _log = structlog.get_logger("clients")
 
 
-def new_producer(settings: Settings) -> Any:
+def new_producer(settings: Settings, purpose: str | None = None) -> Any:
     """Returns an ``AIOKafkaProducer``, not yet started: acks from all replicas, idempotent where the broker can.
 
-    Its batches are filled by hand (``create_batch``), hold up to ``batch_bytes``, and do not linger.
+    Its batches are filled by hand (``create_batch``), hold up to ``batch_bytes``, and do not linger. ``purpose`` ends its
+    client id, where a process has several.
     """
     return aiokafka.AIOKafkaProducer(
         bootstrap_servers=settings.bootstrap.split(","),
-        client_id=f"pricelink-{settings.instance}",
+        client_id="-".join(filter(None, ("pricelink", settings.instance, purpose))),
         acks="all",
         enable_idempotence=settings.idempotent,
         compression_type=settings.compression_type,

@@ -90,9 +90,11 @@ class Worker:
         self._tasks = Tasks()
         self._threads = ThreadPoolExecutor(1, "machine")
         self._watchdog = Watchdog(settings.stall_s)
-        self._producer = new_producer(settings)
-        never_give_up(self._producer)
-        writer = KafkaWriter(self._producer, settings, epoch_ms)
+        # A producer has one request to a broker under way: events would wait for rows, which are many and in no hurry.
+        self._producers = new_producer(settings), new_producer(settings, "state")
+        for producer in self._producers:
+            never_give_up(producer)
+        events, rows = (KafkaWriter(producer, settings, epoch_ms) for producer in self._producers)
         self._app = make_app(
             settings,
             group=settings.worker_group,
@@ -103,14 +105,14 @@ class Worker:
         self._feeds = Feeds(
             new_machine=new_machine,
             sinks=Sinks(
-                writer,
+                events,
                 settings,
                 self._tasks.spawn,
                 observer.alerts_acked,
                 None if self._traces is None else self._traces.changes_acked,
                 no_headers if self._traces is None else self._traces.headers_of,
             ),
-            store=KafkaStateStore(writer, settings),
+            store=KafkaStateStore(rows, settings),
             fence=GroupFence(self._app),
             observer=observer,
             settings=settings,
@@ -130,7 +132,7 @@ class Worker:
         warming = self._tasks.spawn(self._warm_up())
         if not jit.is_warm():
             await warming  # to compile takes minutes, in which the group would hear too little of us
-        await self._producer.start()
+        await asyncio.gather(*(producer.start() for producer in self._producers))
         self._watchdog.start()
         self._tasks.spawn(self._watch())
         self._tasks.spawn(Status(self._settings, self._metrics, self._feeds).run())
@@ -143,8 +145,8 @@ class Worker:
         finally:
             running.cancel()
             await self._tasks.cancel()
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(self._producer.stop(), _STOP_S)  # what matters of it is acked
+            with contextlib.suppress(Exception):  # what matters of them is acked
+                await asyncio.wait_for(asyncio.gather(*(producer.stop() for producer in self._producers)), _STOP_S)
             self._watchdog.stop()
             self._threads.shutdown(wait=False)
         _log.info("stopped", records=self._metrics.records_total)
