@@ -101,6 +101,7 @@ def main() -> int:
     parser.add_argument("--storm-records", type=int, default=3_200_000, help="of the catch-up in a storm")
     parser.add_argument("--traded-records", type=int, default=2_000_000, help="of mixed and orders")
     parser.add_argument("--workers", type=int, default=1, help="processes that share the partitions in a catch-up")
+    parser.add_argument("--single-workers", type=int, help="the same with single messages; default: as --workers")
     parser.add_argument("--latency-rates", type=int, nargs="*", default=[2_000, 20_000], help="records a second")
     parser.add_argument("--latency-seconds", type=float, default=20.0)
     parser.add_argument("--skip", nargs="*", choices=_PARTS, default=[])
@@ -155,8 +156,10 @@ def _measure_all(options: argparse.Namespace, load: Load, result: dict[str, Any]
         def naive(log: Load = log) -> dict[str, Any]:
             return {"difference": check_against_naive(log)}
 
-        def whole(log: Load = log, compression: str | None = compression) -> dict[str, Any]:
-            return catchup(log, options.kafka, compression, options.workers)
+        workers = (name == "single" and options.single_workers) or options.workers
+
+        def whole(log: Load = log, compression: str | None = compression, workers: int = workers) -> dict[str, Any]:
+            return catchup(log, options.kafka, compression, workers)
 
         if name not in options.skip:
             note("naive", f"naive_{name}", f"the machine against the naive twin, like {name}", naive)
